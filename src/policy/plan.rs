@@ -1,0 +1,85 @@
+//! A requirement as it was written: validated, but not yet compiled against a definition.
+//!
+//! `config` makes these values, `snapshot::compile` consumes them. They hold names, never bit positions.
+
+use std::time::Duration;
+
+/// Whether a denial is enforced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Refuse what is denied.
+    #[default]
+    Enforce,
+    /// Decide, count and log, but let the request pass (shadow mode).
+    Report,
+}
+
+/// What a route asks of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequirementPlan {
+    /// No token is looked at.
+    Public,
+    /// A valid token that meets the conditions. Empty conditions mean `authenticated`.
+    Token(Conditions),
+}
+
+/// All of these must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Permission names that must all be there.
+    pub all_of: Vec<String>,
+    /// Permission names of which one must be there; empty means no such condition.
+    pub any_of: Vec<String>,
+    /// Claims that must have one of the listed values.
+    pub claims: Vec<ClaimTest>,
+    /// The only clients (`azp` / `client_id`) that may call; empty means any.
+    pub clients: Vec<String>,
+    /// Recent or strong authentication (RFC 9470).
+    pub step_up: Option<StepUp>,
+}
+
+/// A claim, and the values of which the token must carry one: as the claim itself or as an element of its array.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimTest {
+    /// The name of a top-level claim.
+    pub claim: String,
+    /// Scalars in their JSON text without quotes: `org_1`, `true`, `7`.
+    pub values: Vec<String>,
+}
+
+/// What RFC 9470 calls step-up authentication.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepUp {
+    /// The longest time since `auth_time`.
+    pub within: Option<Duration>,
+    /// `amr` must contain all of these, such as `mfa`.
+    pub methods: Vec<String>,
+    /// `acr` must be one of these.
+    pub acr: Vec<String>,
+}
+
+/// A spelling of a path that is refused unless a route allows it. The bytes are forwarded as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PathForm {
+    /// `%2F`
+    EncodedSlash,
+    /// `%5C`
+    EncodedBackslash,
+    /// `%25`
+    EncodedPercent,
+    /// `//`
+    DoubleSlash,
+    /// `;name=value` in a segment
+    Semicolon,
+}
+
+impl PathForm {
+    /// Every form, with the name that configuration uses.
+    pub const ALL: [(Self, &'static str); 5] = [
+        (Self::EncodedSlash, "encoded_slash"),
+        (Self::EncodedBackslash, "encoded_backslash"),
+        (Self::EncodedPercent, "encoded_percent"),
+        (Self::DoubleSlash, "double_slash"),
+        (Self::Semicolon, "semicolon"),
+    ];
+}

@@ -1,0 +1,129 @@
+//! The policy as it was configured: validated values, names instead of indexes, no keys.
+//!
+//! `config::resolve` (and later the authority) makes a `Plan`; `compile` turns it, with the key sets of the issuers,
+//! into a `Snapshot`. A plan is plain data and is never looked at by a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+use crate::definition::{ApiDefinition, Secret};
+use crate::policy::{Mode, PathForm, PathPattern, RequirementPlan};
+
+/// All APIs and the issuers that they trust.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Issuer identifiers, exact, each once.
+    pub issuers: Vec<String>,
+    /// The APIs in the order of the configuration.
+    pub apis: Vec<ApiPlan>,
+}
+
+/// One API: its definition, and how it is enforced here.
+#[derive(Clone, Debug)]
+pub struct ApiPlan {
+    /// The resource-server object.
+    pub definition: Arc<ApiDefinition>,
+    /// The issuers whose tokens are accepted; each is one of `Plan::issuers`, at least one.
+    pub issuers: Vec<String>,
+    /// The HMAC key of an HS* API. Present exactly when the algorithm is symmetric.
+    pub signing_secret: Option<Secret>,
+    /// Host names in lower case, without a port. Empty: every host that no other API names.
+    pub hosts: Vec<String>,
+    /// What clients see, without a trailing slash: `https://items.example.com`.
+    pub public_url: Option<String>,
+    /// `enforce` or `report`.
+    pub mode: Mode,
+    /// The oldest token that is accepted, counted from `iat`.
+    pub max_age: Option<Duration>,
+    /// Tolerance for `exp`, `nbf` and `iat`.
+    pub leeway: Duration,
+    /// Where allowed requests go.
+    pub upstream: UpstreamPlan,
+    /// What the upstream is told.
+    pub forward: ForwardPlan,
+    /// The routes in the order of the configuration.
+    pub routes: Vec<RoutePlan>,
+}
+
+/// The servers of an API, and how long they may take.
+#[derive(Clone, Debug)]
+pub struct UpstreamPlan {
+    /// At least one.
+    pub servers: Vec<ServerAddress>,
+    /// Until a connection stands. Default 1 s.
+    pub connect_timeout: Duration,
+    /// Until the response head is there. Default 15 s.
+    pub timeout: Duration,
+    /// Between two parts of a body. Default 60 s.
+    pub idle_timeout: Duration,
+}
+
+/// `http://host:port` of one upstream server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServerAddress {
+    /// A name, an IPv4 address, or an IPv6 address without brackets.
+    pub host: String,
+    /// 80 where none was written.
+    pub port: u16,
+}
+
+/// What is done to the head of a forwarded request.
+#[derive(Clone, Debug, Default)]
+pub struct ForwardPlan {
+    /// What becomes of the `Authorization` header.
+    pub token: TokenForwarding,
+    /// Claims that are passed on as headers.
+    pub identity_headers: Vec<IdentityHeader>,
+    /// Whether a CORS preflight is decided like any request, or passed on.
+    pub cors_preflight: Preflight,
+}
+
+/// What becomes of the client's `Authorization` header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenForwarding {
+    /// It is forwarded.
+    #[default]
+    Keep,
+    /// It is removed.
+    Strip,
+}
+
+/// What becomes of `OPTIONS` with `Origin` and `Access-Control-Request-Method`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preflight {
+    /// It needs a route and a token like any other request.
+    #[default]
+    Decide,
+    /// It goes to the upstream without a token where the path has a route.
+    Forward,
+}
+
+/// A header that carries a claim to the upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityHeader {
+    /// The header; every spelling of it is removed from what the client sent.
+    pub name: HeaderName,
+    /// A top-level claim; `client_id` also reads `azp`.
+    pub claim: String,
+}
+
+/// One route as written.
+#[derive(Clone, Debug)]
+pub struct RoutePlan {
+    /// The path pattern.
+    pub pattern: PathPattern,
+    /// Empty: any method.
+    pub methods: Vec<Method>,
+    /// What it asks.
+    pub require: RequirementPlan,
+    /// Overrides the mode of the API.
+    pub mode: Option<Mode>,
+    /// Overrides `UpstreamPlan::timeout`.
+    pub timeout: Option<Duration>,
+    /// Largest request body in bytes; overrides the limit of the gateway.
+    pub max_body: Option<u64>,
+    /// Spellings of the path that this route accepts.
+    pub allow: Vec<PathForm>,
+}
