@@ -3,6 +3,7 @@
 //! The modules in reading order; a module uses only what stands above it (`tests/architecture.rs` holds that):
 
 pub mod definition;
+pub mod token;
 pub mod policy;
 pub mod snapshot;
 pub mod telemetry;

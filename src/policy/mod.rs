@@ -1,7 +1,26 @@
 //! Which route a request meets, what the route asks, and the verdict. Pure: no sockets, no clock, no async.
+//!
+//! [`decide`] is the whole story in one function; the gateway, `explain`, the fuzz targets and the benchmarks call it.
+//! What no route allows is refused. The one way to a [`Permit`] is `authorize`.
 
+mod authorize;
+mod challenge;
+mod decide;
+mod host;
 mod matcher;
+mod path;
 mod plan;
+mod reason;
+mod requirement;
+mod table;
 
+pub use authorize::{Denial, KeyMiss, Permit};
+pub use challenge::{Challenge, Realm};
+pub use decide::{Decision, RequestHead, decide};
+pub use host::{BadHost, Host};
 pub use matcher::{PathPattern, PatternError};
+pub use path::{BadPath, PathForms, RequestPath};
 pub use plan::{ClaimTest, Conditions, Mode, PathForm, RequirementPlan, StepUp};
+pub use reason::{Reason, Stage};
+pub use requirement::{Requirement, ScopeSource, TokenRequirement};
+pub use table::{Api, ApiId, Preflight, Route, RouteConflict, RouteId, RouteTable, RouteTableBuilder};

@@ -1,8 +1,88 @@
 //! Everything that a request is decided with, whole and immutable, and how it gets from its one writer to its readers.
+//!
+//! `control::reconcile` compiles and publishes, the gateway reads one snapshot once per request. Nothing here does I/O;
+//! [`handoff`] holds the only state that both planes share.
 
+mod compile;
+pub mod handoff;
 mod plan;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+
+pub use compile::{CompileFault, CompileSettings, IssuerKeys, compile};
 pub use plan::{
-    ApiPlan, ForwardPlan, IdentityHeader, Plan, Preflight, RoutePlan, ServerAddress, TokenForwarding,
-    UpstreamPlan,
+    ApiPlan, ForwardPlan, IdentityHeader, Plan, RoutePlan, ServerAddress, TokenForwarding, UpstreamPlan,
 };
+
+pub use crate::policy::Preflight;
+use crate::policy::{ApiId, RouteTable};
+use handoff::KeyMisses;
+
+/// One whole state of the policy. A request sees exactly one.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Counts up with each publication; part of the key of the token cache.
+    pub generation: u64,
+    /// Of the configuration it came from.
+    pub config_hash: Arc<str>,
+    /// Routes, APIs and the keys of their issuers.
+    pub table: RouteTable,
+    /// By API.
+    pub targets: Vec<Target>,
+    /// By issuer identifier: where a request asks for a key that is not there yet.
+    pub misses: Vec<(Arc<str>, Arc<KeyMisses>)>,
+    /// Every header, in lower case with `-` for `_`, that carries identity to some upstream. Stripped from every
+    /// request, on every route.
+    pub reserved_headers: Vec<Box<str>>,
+}
+
+/// Where the requests of an API go, and what is done to their heads.
+#[derive(Debug)]
+pub struct Target {
+    /// Stable across snapshots while the servers stay the same: the name of the upstream in metrics and logs.
+    pub name: Arc<str>,
+    /// At least one.
+    pub servers: Vec<ServerAddress>,
+    /// Until a connection stands.
+    pub connect_timeout: Duration,
+    /// Until the response head is there.
+    pub timeout: Duration,
+    /// Between two parts of a body.
+    pub idle_timeout: Duration,
+    /// What becomes of `Authorization`.
+    pub token: TokenForwarding,
+    /// Claims that are passed on.
+    pub identity_headers: Vec<IdentityHeader>,
+    /// What clients see.
+    pub public_url: Option<Arc<str>>,
+}
+
+impl Snapshot {
+    /// The target of an API of this snapshot.
+    pub fn target(&self, api: ApiId) -> Option<&Target> {
+        self.targets.get(api.0)
+    }
+
+    /// Where to ask for a key of an issuer.
+    pub fn misses(&self, issuer: &str) -> Option<&Arc<KeyMisses>> {
+        self.misses
+            .iter()
+            .find(|(name, _)| &**name == issuer)
+            .map(|(_, misses)| misses)
+    }
+
+    /// Whether a header that a client sent must go: an identity header of some API in any spelling.
+    pub fn is_reserved(&self, name: &HeaderName) -> bool {
+        let name = name.as_str().as_bytes();
+        self.reserved_headers.iter().any(|reserved| {
+            reserved.len() == name.len()
+                && reserved
+                    .bytes()
+                    .zip(name)
+                    .all(|(reserved, &sent)| reserved == if sent == b'_' { b'-' } else { sent })
+        })
+    }
+}

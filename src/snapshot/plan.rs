@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use crate::definition::{ApiDefinition, Secret};
-use crate::policy::{Mode, PathForm, PathPattern, RequirementPlan};
+use crate::policy::{Mode, PathForm, PathPattern, Preflight, RequirementPlan};
 
 /// All APIs and the issuers that they trust.
 #[derive(Clone, Debug, Default)]
@@ -90,16 +90,6 @@ pub enum TokenForwarding {
     Strip,
 }
 
-/// What becomes of `OPTIONS` with `Origin` and `Access-Control-Request-Method`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Preflight {
-    /// It needs a route and a token like any other request.
-    #[default]
-    Decide,
-    /// It goes to the upstream without a token where the path has a route.
-    Forward,
-}
-
 /// A header that carries a claim to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityHeader {
@@ -126,4 +116,15 @@ pub struct RoutePlan {
     pub max_body: Option<u64>,
     /// Spellings of the path that this route accepts.
     pub allow: Vec<PathForm>,
+}
+
+impl std::fmt::Display for ServerAddress {
+    /// `host:port`, with brackets around an IPv6 address.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }

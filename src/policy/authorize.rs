@@ -1,0 +1,174 @@
+//! `authorize`: a route and a principal in, a [`Permit`] or a [`Denial`] out.
+//!
+//! A `Permit` is proof: its fields are private and only this file makes one. `gateway::forward` takes it by value, so a
+//! request that was not authorised cannot be forwarded: it does not compile.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+
+use super::table::{Api, ApiId, Preflight, Route, RouteId};
+use super::{Mode, Reason, Requirement};
+use crate::token::{Principal, TokenError, UnixSeconds};
+
+/// Leave to forward one request.
+#[derive(Debug)]
+pub struct Permit {
+    route: RouteId,
+    api: ApiId,
+    reason: Reason,
+    principal: Option<Arc<Principal>>,
+    shadow: Option<Denial>,
+}
+
+/// A refusal, with what is needed to answer and to record it.
+#[derive(Clone, Debug)]
+pub struct Denial {
+    /// Why.
+    pub reason: Reason,
+    /// The route, where one matched.
+    pub route: Option<RouteId>,
+    /// Whom the token speaks for, where it was verified.
+    pub principal: Option<Arc<Principal>>,
+    /// What the log may say beyond the reason. Never the token.
+    pub detail: Option<TokenError>,
+    /// For `Allow`, where the method is not allowed.
+    pub allow: Option<HeaderValue>,
+}
+
+/// A key that an issuer may have by now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyMiss<'a> {
+    /// The issuer identifier.
+    pub issuer: &'a Arc<str>,
+    /// The `kid` of the token.
+    pub kid: &'a str,
+}
+
+impl Permit {
+    /// The route that matched.
+    pub fn route(&self) -> RouteId {
+        self.route
+    }
+
+    /// The API of the route.
+    pub fn api(&self) -> ApiId {
+        self.api
+    }
+
+    /// `ok` or `public`.
+    pub fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Whom the token speaks for; `None` on a public route.
+    pub fn principal(&self) -> Option<&Arc<Principal>> {
+        self.principal.as_ref()
+    }
+
+    /// What would have been refused, where the route only reports.
+    pub fn shadow(&self) -> Option<&Denial> {
+        self.shadow.as_ref()
+    }
+}
+
+impl Denial {
+    /// A refusal before any route is known.
+    pub fn of(reason: Reason) -> Self {
+        Self {
+            reason,
+            route: None,
+            principal: None,
+            detail: None,
+            allow: None,
+        }
+    }
+
+    /// A refusal on a route.
+    pub fn on(route: &Route, reason: Reason) -> Self {
+        Self {
+            route: Some(route.id),
+            ..Self::of(reason)
+        }
+    }
+
+    /// A refusal of the token itself.
+    pub(super) fn of_token(route: &Route, error: TokenError) -> Self {
+        let reason = Reason::from(&error);
+        Self {
+            detail: Some(error),
+            ..Self::on(route, reason)
+        }
+    }
+
+    /// The key that would have to be fetched for another verdict.
+    pub fn key_miss(&self) -> Option<KeyMiss<'_>> {
+        match &self.detail {
+            Some(TokenError::UnknownKid { issuer, kid }) if !kid.is_empty() => Some(KeyMiss { issuer, kid }),
+            _ => None,
+        }
+    }
+
+    /// A permit all the same, where the route only reports what it would refuse.
+    pub(super) fn waived(self, route: &Route) -> Result<Permit, Self> {
+        match route.mode {
+            Mode::Enforce => Err(self),
+            Mode::Report => Ok(Permit {
+                route: route.id,
+                api: route.api,
+                reason: Reason::Ok,
+                principal: self.principal.clone(),
+                shadow: Some(self),
+            }),
+        }
+    }
+}
+
+/// Leave for a public route.
+pub(super) fn authorize_anonymous(route: &Route) -> Option<Permit> {
+    match route.requirement {
+        Requirement::Public => Some(anonymous(route)),
+        Requirement::Token(_) => None,
+    }
+}
+
+/// Leave for a CORS preflight, where the API passes them on.
+pub(super) fn authorize_preflight(api: &Api, route: &Route) -> Option<Permit> {
+    match api.preflight {
+        Preflight::Forward => Some(anonymous(route)),
+        Preflight::Decide => None,
+    }
+}
+
+/// Leave for a principal that meets what the route asks.
+pub(super) fn authorize(
+    route: &Route,
+    principal: Arc<Principal>,
+    now: UnixSeconds,
+) -> Result<Permit, Denial> {
+    if let Requirement::Token(requirement) = &route.requirement
+        && let Err(reason) = requirement.check(&principal, now)
+    {
+        return Err(Denial {
+            principal: Some(principal),
+            ..Denial::on(route, reason)
+        });
+    }
+    Ok(Permit {
+        route: route.id,
+        api: route.api,
+        reason: Reason::Ok,
+        principal: Some(principal),
+        shadow: None,
+    })
+}
+
+fn anonymous(route: &Route) -> Permit {
+    Permit {
+        route: route.id,
+        api: route.api,
+        reason: Reason::Public,
+        principal: None,
+        shadow: None,
+    }
+}

@@ -1,0 +1,152 @@
+//! What a route asks, compiled against a definition: names have become bits.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+
+use super::{ClaimTest, Conditions, Reason, RequirementPlan, StepUp};
+use crate::token::{Json, Principal, ScopeSet, ScopeTable, UnixSeconds};
+
+/// Which claim says what a principal may do (DESIGN: where a requirement is read).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScopeSource {
+    /// `scope` (or `scp`).
+    Scope,
+    /// `permissions`: RBAC is on and the dialect promises the claim.
+    Permissions,
+}
+
+/// What a route asks of a request.
+#[derive(Debug)]
+pub enum Requirement {
+    /// Nothing; no token is looked at.
+    Public,
+    /// A valid token that meets the conditions.
+    Token(Box<TokenRequirement>),
+}
+
+/// The conditions of a route, compiled. Empty conditions mean that any valid token will do.
+#[derive(Debug)]
+pub struct TokenRequirement {
+    source: ScopeSource,
+    all_of: ScopeSet,
+    any_of: Option<ScopeSet>,
+    claims: Vec<ClaimTest>,
+    clients: Vec<String>,
+    step_up: Option<StepUp>,
+    /// For the `scope` of a challenge: every name that the route mentions, separated by spaces.
+    asked: Box<str>,
+}
+
+impl Requirement {
+    /// Compiles a plan. Fails with the first name that the table does not have.
+    pub fn compile<'a>(
+        plan: &'a RequirementPlan,
+        scopes: &ScopeTable,
+        source: ScopeSource,
+    ) -> Result<Self, &'a str> {
+        let RequirementPlan::Token(conditions) = plan else {
+            return Ok(Self::Public);
+        };
+        let Conditions {
+            all_of,
+            any_of,
+            claims,
+            clients,
+            step_up,
+        } = conditions;
+        let mut names: Vec<&str> = all_of.iter().chain(any_of).map(String::as_str).collect();
+        names.dedup();
+        Ok(Self::Token(Box::new(TokenRequirement {
+            source,
+            all_of: scopes.exact_set(all_of.iter().map(String::as_str))?,
+            any_of: match any_of.as_slice() {
+                [] => None,
+                names => Some(scopes.exact_set(names.iter().map(String::as_str))?),
+            },
+            claims: claims.clone(),
+            clients: clients.clone(),
+            step_up: step_up.clone(),
+            asked: names.join(" ").into(),
+        })))
+    }
+}
+
+impl TokenRequirement {
+    /// Whether the principal meets every condition at `now`; the reason of the first that it does not.
+    ///
+    /// Scopes go first, so that a client learns what it lacks before it bothers a person with a new login.
+    pub fn check(&self, principal: &Principal, now: UnixSeconds) -> Result<(), Reason> {
+        let (held, lacking) = match self.source {
+            ScopeSource::Scope => (principal.scopes(), Reason::InsufficientScope),
+            ScopeSource::Permissions => (principal.permissions(), Reason::InsufficientPermission),
+        };
+        if !held.contains_all(&self.all_of) || self.any_of.as_ref().is_some_and(|any| !held.contains_any(any))
+        {
+            return Err(lacking);
+        }
+        if !self.clients.is_empty()
+            && !principal
+                .client_id()
+                .is_some_and(|client| self.clients.iter().any(|allowed| allowed == client))
+        {
+            return Err(Reason::ClientNotAllowed);
+        }
+        if !self
+            .claims
+            .iter()
+            .all(|test| has_one_of(principal.claim(&test.claim), &test.values))
+        {
+            return Err(Reason::ClaimMismatch);
+        }
+        match &self.step_up {
+            Some(step_up) if !is_stepped_up(step_up, principal, now) => Err(Reason::StepUpRequired),
+            _ => Ok(()),
+        }
+    }
+
+    /// The `scope` parameter of a challenge.
+    pub fn asked(&self) -> &str {
+        &self.asked
+    }
+
+    /// What a step-up challenge asks for.
+    pub fn step_up(&self) -> Option<&StepUp> {
+        self.step_up.as_ref()
+    }
+}
+
+fn has_one_of(claim: Option<&Json>, values: &[String]) -> bool {
+    let is_one = |json: &Json| values.iter().any(|value| json.is_text(value));
+    match claim {
+        None => false,
+        Some(Json::Array(elements)) => elements.iter().any(is_one),
+        Some(scalar) => is_one(scalar),
+    }
+}
+
+fn is_stepped_up(step_up: &StepUp, principal: &Principal, now: UnixSeconds) -> bool {
+    let seconds = |within: Duration| i64::try_from(within.as_secs()).unwrap_or(i64::MAX);
+    let is_recent = step_up.within.is_none_or(|within| {
+        // A time in the future is not a recent one: it would stay recent for as long as it lies ahead.
+        principal
+            .auth_time()
+            .is_some_and(|time| time <= now.saturating_add(60) && now.saturating_sub(time) <= seconds(within))
+    });
+    let methods = principal
+        .claim("amr")
+        .and_then(Json::as_array)
+        .unwrap_or_default();
+    let has_methods = step_up
+        .methods
+        .iter()
+        .all(|asked| methods.iter().any(|method| method.is_text(asked)));
+    let has_acr = step_up.acr.is_empty() || has_one_of(principal.claim("acr"), &step_up.acr);
+    is_recent && has_methods && has_acr
+}
+
+/// `text` as a header value, with what is not visible ASCII left out.
+pub(super) fn visible(text: &str) -> HeaderValue {
+    let text: String = text.chars().filter(|c| matches!(c, ' '..='~')).collect();
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("Bearer"))
+}

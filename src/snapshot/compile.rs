@@ -1,0 +1,223 @@
+//! `compile`: a plan and the keys of its issuers in, a snapshot or every fault out. Pure.
+//!
+//! `config` runs it (without keys) to check a file, `control::reconcile` runs it to publish: what `scopegate check`
+//! accepts is what runs.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::handoff::KeyMisses;
+use super::{ApiPlan, Plan, Snapshot, Target};
+use crate::policy::{Api, ApiId, PathForms, Realm, Requirement, Route, RouteTableBuilder, ScopeSource};
+use crate::token::{
+    KeySet, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier, VerifierSettings,
+};
+
+/// What is known of the keys of an issuer.
+#[derive(Clone, Debug)]
+pub struct IssuerKeys {
+    /// The last good set, unless it is too old.
+    pub keys: Option<Arc<KeySet>>,
+    /// Where requests ask for a key that is not in it.
+    pub misses: Arc<KeyMisses>,
+}
+
+/// What a snapshot needs beside plan and keys.
+#[derive(Clone, Debug)]
+pub struct CompileSettings {
+    /// Of the new snapshot.
+    pub generation: u64,
+    /// Of the configuration.
+    pub config_hash: Arc<str>,
+    /// The longest token in bytes.
+    pub max_token_bytes: usize,
+}
+
+/// Why a plan cannot be enforced. Positions are those of the plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompileFault {
+    /// A route asks for a scope that the definition does not define.
+    #[error("API {api}, route {route}: the definition has no permission `{scope}`")]
+    UndefinedScope {
+        /// Position of the API.
+        api: usize,
+        /// Position of the route in the API.
+        route: usize,
+        /// The name.
+        scope: String,
+    },
+    /// Two routes match the same requests equally well.
+    #[error("API {api}, route {route}: an earlier route matches the same requests equally well")]
+    DuplicateRoute {
+        /// Position of the API.
+        api: usize,
+        /// Position of the later route in the API.
+        route: usize,
+    },
+    /// More permissions than fit.
+    #[error("API {api}: the definition has too many permissions")]
+    TooManyScopes {
+        /// Position of the API.
+        api: usize,
+    },
+    /// An HS* API without a secret, or another with one.
+    #[error("API {api}: an HS* API needs a signing secret, and no other API takes one")]
+    Secret {
+        /// Position of the API.
+        api: usize,
+    },
+}
+
+/// Compiles a plan. An issuer that `keys` does not have is one whose keys have not come yet.
+pub fn compile(
+    plan: &Plan,
+    keys: &HashMap<String, IssuerKeys>,
+    settings: &CompileSettings,
+) -> Result<Snapshot, Vec<CompileFault>> {
+    let mut faults = Vec::new();
+    let mut builder = RouteTableBuilder::default();
+    for (position, api) in plan.apis.iter().enumerate() {
+        add_api(&mut builder, position, api, keys, settings, &mut faults);
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let reserved: BTreeSet<Box<str>> = plan
+        .apis
+        .iter()
+        .flat_map(|api| &api.forward.identity_headers)
+        .map(|header| header.name.as_str().replace('_', "-").into())
+        .collect();
+    Ok(Snapshot {
+        generation: settings.generation,
+        config_hash: Arc::clone(&settings.config_hash),
+        table: builder.build(),
+        targets: plan.apis.iter().map(target).collect(),
+        misses: keys
+            .iter()
+            .map(|(issuer, keys)| (issuer.as_str().into(), Arc::clone(&keys.misses)))
+            .collect(),
+        reserved_headers: reserved.into_iter().collect(),
+    })
+}
+
+fn add_api(
+    builder: &mut RouteTableBuilder,
+    position: usize,
+    plan: &ApiPlan,
+    keys: &HashMap<String, IssuerKeys>,
+    settings: &CompileSettings,
+    faults: &mut Vec<CompileFault>,
+) {
+    let definition = &plan.definition;
+    let names = definition
+        .permissions
+        .iter()
+        .map(|permission| permission.value.as_str());
+    let Ok(scopes) = ScopeTable::new(names) else {
+        faults.push(CompileFault::TooManyScopes { api: position });
+        return;
+    };
+    let secret = plan
+        .signing_secret
+        .as_ref()
+        .and_then(|secret| VerificationKey::hmac(definition.signing_alg, secret));
+    if secret.is_some() != definition.signing_alg.is_symmetric() {
+        faults.push(CompileFault::Secret { api: position });
+        return;
+    }
+    let scopes = Arc::new(scopes);
+    let issuers = plan
+        .issuers
+        .iter()
+        .map(|issuer| trusted_issuer(issuer, plan, keys))
+        .collect();
+    let verifier_settings = VerifierSettings {
+        leeway: plan.leeway,
+        max_age: plan.max_age,
+        max_bytes: settings.max_token_bytes,
+    };
+    let id = builder.next_api();
+    builder.api(Api {
+        id,
+        identifier: definition.identifier.as_str().into(),
+        realm: Realm::new(&definition.identifier),
+        verifier: Verifier::new(
+            definition,
+            verifier_settings,
+            Arc::clone(&scopes),
+            secret,
+            issuers,
+        ),
+        preflight: plan.forward.cors_preflight,
+    });
+    add_routes(builder, (position, id), plan, &scopes, faults);
+}
+
+fn trusted_issuer(issuer: &str, plan: &ApiPlan, keys: &HashMap<String, IssuerKeys>) -> TrustedIssuer {
+    let set = keys.get(issuer).and_then(|keys| keys.keys.as_ref());
+    TrustedIssuer {
+        issuer: issuer.into(),
+        keys: set.map(|set| Arc::new(VerificationKeys::new(set, plan.definition.signing_alg))),
+    }
+}
+
+fn add_routes(
+    builder: &mut RouteTableBuilder,
+    (position, api): (usize, ApiId),
+    plan: &ApiPlan,
+    scopes: &ScopeTable,
+    faults: &mut Vec<CompileFault>,
+) {
+    let source = if plan.definition.permissions_decide() {
+        ScopeSource::Permissions
+    } else {
+        ScopeSource::Scope
+    };
+    for (index, route) in plan.routes.iter().enumerate() {
+        let requirement = match Requirement::compile(&route.require, scopes, source) {
+            Ok(requirement) => requirement,
+            Err(scope) => {
+                let scope = scope.to_owned();
+                faults.push(CompileFault::UndefinedScope {
+                    api: position,
+                    route: index,
+                    scope,
+                });
+                continue;
+            }
+        };
+        let compiled = Route {
+            id: builder.next_route(),
+            api,
+            pattern: route.pattern.as_str().into(),
+            methods: route.methods.clone(),
+            requirement,
+            mode: route.mode.unwrap_or(plan.mode),
+            allow: PathForms::of(&route.allow),
+            timeout: route.timeout,
+            max_body: route.max_body,
+        };
+        if builder.route(compiled, &route.pattern, &plan.hosts).is_err() {
+            faults.push(CompileFault::DuplicateRoute {
+                api: position,
+                route: index,
+            });
+        }
+    }
+}
+
+fn target(plan: &ApiPlan) -> Target {
+    let upstream = &plan.upstream;
+    let name: Vec<String> = upstream.servers.iter().map(ToString::to_string).collect();
+    Target {
+        name: name.join(",").into(),
+        servers: upstream.servers.clone(),
+        connect_timeout: upstream.connect_timeout,
+        timeout: upstream.timeout,
+        idle_timeout: upstream.idle_timeout,
+        token: plan.forward.token,
+        identity_headers: plan.forward.identity_headers.clone(),
+        public_url: plan.public_url.as_deref().map(Arc::from),
+    }
+}

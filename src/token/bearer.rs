@@ -1,0 +1,133 @@
+//! Finds the bearer token in the `Authorization` lines of a request (RFC 6750 section 2.1, RFC 9110 section 11.4).
+//!
+//! It only finds; what the token says is read elsewhere. It must never be lenient: an upstream that reads another
+//! token than we did would defeat the check.
+
+/// A token in the form that RFC 6750 allows (`b64token`), not yet looked into.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct BearerToken<'a>(&'a str);
+
+impl<'a> BearerToken<'a> {
+    /// The compact token.
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for BearerToken<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BearerToken([redacted])")
+    }
+}
+
+/// Why there is no bearer token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BearerError {
+    /// No `Authorization` line, or one of another scheme.
+    #[error("there is no bearer token")]
+    Missing,
+    /// More than one `Authorization` line.
+    #[error("there is more than one Authorization header")]
+    Multiple,
+    /// The scheme is `Bearer`, but what follows is not one token.
+    #[error("the Authorization header cannot be read")]
+    Malformed,
+}
+
+/// Reads the one bearer token among the values of all `Authorization` lines.
+pub fn bearer_token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<BearerToken<'a>, BearerError> {
+    let value = values.next().ok_or(BearerError::Missing)?;
+    if values.next().is_some() {
+        return Err(BearerError::Multiple);
+    }
+    let (scheme, rest) = match value.iter().position(|&byte| byte == b' ') {
+        Some(space) => value.split_at(space),
+        None => (value, &[][..]),
+    };
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        // `Bearer,` or a tab in place of the space is an attempt at our scheme, not another scheme.
+        let is_token = !scheme.is_empty() && scheme.iter().all(u8::is_ascii_alphanumeric);
+        return Err(if is_token || scheme.is_empty() || scheme.contains(&b'-') {
+            BearerError::Missing
+        } else {
+            BearerError::Malformed
+        });
+    }
+    let start = rest
+        .iter()
+        .position(|&byte| byte != b' ')
+        .ok_or(BearerError::Malformed)?;
+    let token = rest.get(start..).unwrap_or_default();
+    if !is_b64token(token) {
+        return Err(BearerError::Malformed);
+    }
+    std::str::from_utf8(token)
+        .map(BearerToken)
+        .map_err(|_not_ascii| BearerError::Malformed)
+}
+
+/// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
+fn is_b64token(token: &[u8]) -> bool {
+    let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
+    let body = token.get(..token.len() - padding).unwrap_or_default();
+    !body.is_empty()
+        && body.iter().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<'a>(values: &[&'a str]) -> Result<&'a str, BearerError> {
+        bearer_token(values.iter().map(|value| value.as_bytes())).map(BearerToken::as_str)
+    }
+
+    #[test]
+    fn one_token() {
+        for (value, token) in [
+            ("Bearer a.b.c", "a.b.c"),
+            ("bearer a.b.c", "a.b.c"),
+            ("BEARER  x", "x"),
+            ("Bearer x==", "x=="),
+        ] {
+            assert_eq!(read(&[value]), Ok(token), "{value}");
+        }
+    }
+
+    #[test]
+    fn no_token() {
+        assert_eq!(read(&[]), Err(BearerError::Missing));
+        for value in ["Basic dXNlcjpwYXNz", "DPoP a.b.c", "", "Digest a=b", "Bearers x"] {
+            assert_eq!(read(&[value]), Err(BearerError::Missing), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn more_than_one() {
+        assert_eq!(read(&["Bearer a", "Bearer a"]), Err(BearerError::Multiple));
+        assert_eq!(read(&["Basic a", "Bearer a"]), Err(BearerError::Multiple));
+    }
+
+    #[test]
+    fn unreadable() {
+        for value in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer a,b",
+            "Bearer a, Bearer b",
+            "Bearer =",
+            "Bearer a=b",
+            "Bearer\ta",
+            "Bearer a\t",
+            "Bearer \"a\"",
+            "Bearer a ",
+            "Bearer, a",
+            "Bearer é",
+        ] {
+            assert_eq!(read(&[value]), Err(BearerError::Malformed), "{value:?}");
+        }
+    }
+}

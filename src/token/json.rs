@@ -1,0 +1,242 @@
+//! JSON from outside, read strictly: no duplicate members at any depth, bounded depth and size.
+//!
+//! Tokens and key sets are read through it, so that no other reader can understand the same bytes differently
+//! (RFC 7515 section 4, RFC 7519 section 4). The grammar is `serde_json`'s; the bounds and the refusals are here.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+
+const MAX_DEPTH: usize = 16;
+const MAX_MEMBERS: usize = 256;
+const MAX_ELEMENTS: usize = 1_024;
+
+/// A JSON value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Json {
+    /// `null`
+    Null,
+    /// `true` or `false`
+    Bool(bool),
+    /// A finite number.
+    Number(Number),
+    /// A string.
+    String(Box<str>),
+    /// An array of at most 1,024 elements.
+    Array(Vec<Json>),
+    /// An object of at most 256 members with distinct names, in the order of the text.
+    Object(Vec<(Box<str>, Json)>),
+}
+
+/// A finite number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// Fits an `i64`.
+    Integer(i64),
+    /// An integer above `i64::MAX`.
+    Large(u64),
+    /// Has a fraction or an exponent.
+    Float(f64),
+}
+
+/// The text is not JSON, or breaks a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not JSON, duplicate members, or too deep or wide")]
+pub struct JsonError;
+
+impl Json {
+    /// Reads one value and nothing after it.
+    pub fn read(bytes: &[u8]) -> Result<Self, JsonError> {
+        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+        let value = Strict { depth: 0 }
+            .deserialize(&mut deserializer)
+            .map_err(|_text| JsonError)?;
+        deserializer.end().map_err(|_text| JsonError)?;
+        Ok(value)
+    }
+
+    /// The member of an object; `None` for other values.
+    pub fn get(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Object(members) => members
+                .iter()
+                .find(|(key, _)| &**key == name)
+                .map(|(_, value)| value),
+            _ => None,
+        }
+    }
+
+    /// The text of a string.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The elements of an array.
+    pub fn as_array(&self) -> Option<&[Self]> {
+        match self {
+            Self::Array(elements) => Some(elements),
+            _ => None,
+        }
+    }
+
+    /// Whether a scalar has this text: a string its content, a number or a boolean its JSON text.
+    pub fn is_text(&self, text: &str) -> bool {
+        match self {
+            Self::String(content) => &**content == text,
+            Self::Bool(value) => text == if *value { "true" } else { "false" },
+            Self::Number(Number::Integer(value)) => text.parse() == Ok(*value),
+            Self::Number(Number::Large(value)) => text.parse() == Ok(*value),
+            Self::Number(Number::Float(value)) => text.parse() == Ok(*value),
+            Self::Null | Self::Array(_) | Self::Object(_) => false,
+        }
+    }
+}
+
+/// Reads a value at a depth.
+struct Strict {
+    depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Json;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+        if self.depth > MAX_DEPTH {
+            return Err(D::Error::custom("too deep"));
+        }
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Json;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Json, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+        Ok(Json::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+        Ok(Json::Number(Number::Integer(value)))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+        Ok(Json::Number(
+            i64::try_from(value).map_or(Number::Large(value), Number::Integer),
+        ))
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json, E> {
+        if value.is_finite() {
+            Ok(Json::Number(Number::Float(value)))
+        } else {
+            Err(E::custom("not a finite number"))
+        }
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
+        Ok(Json::String(text.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+        let mut elements = Vec::new();
+        while let Some(element) = access.next_element_seed(Strict {
+            depth: self.depth + 1,
+        })? {
+            if elements.len() == MAX_ELEMENTS {
+                return Err(A::Error::custom("too many elements"));
+            }
+            elements.push(element);
+        }
+        Ok(Json::Array(elements))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+        let mut members: Vec<(Box<str>, Json)> = Vec::with_capacity(8);
+        while let Some(name) = access.next_key::<Box<str>>()? {
+            if members.len() == MAX_MEMBERS || members.iter().any(|(known, _)| *known == name) {
+                return Err(A::Error::custom("too many members, or one twice"));
+            }
+            members.push((
+                name,
+                access.next_value_seed(Strict {
+                    depth: self.depth + 1,
+                })?,
+            ));
+        }
+        Ok(Json::Object(members))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values() {
+        let value =
+            Json::read(br#"{"a":[1,-2,18446744073709551615,1.5,"x",true,null],"b":{"c":"d"}}"#).unwrap();
+        assert_eq!(
+            value.get("b").and_then(|b| b.get("c")).and_then(Json::as_str),
+            Some("d")
+        );
+        assert_eq!(
+            value.get("a").and_then(Json::as_array).unwrap(),
+            [
+                Json::Number(Number::Integer(1)),
+                Json::Number(Number::Integer(-2)),
+                Json::Number(Number::Large(u64::MAX)),
+                Json::Number(Number::Float(1.5)),
+                Json::String("x".into()),
+                Json::Bool(true),
+                Json::Null,
+            ]
+        );
+    }
+
+    #[test]
+    fn refused() {
+        let deep = "[".repeat(18) + &"]".repeat(18);
+        let wide = format!("[{}0]", "0,".repeat(MAX_ELEMENTS));
+        let members: Vec<String> = (0..=MAX_MEMBERS).map(|n| format!("\"m{n}\":0")).collect();
+        let many = format!("{{{}}}", members.join(","));
+        for text in [
+            r#"{"a":1,"a":1}"#,
+            r#"{"a":{"b":1,"b":2}}"#,
+            r#"[{"b":1,"\u0062":2}]"#,
+            "{} x",
+            "{}{}",
+            "1e999",
+            "NaN",
+            "",
+            "{'a':1}",
+            r#""\ud800""#,
+            &deep,
+            &wide,
+            &many,
+        ] {
+            assert_eq!(Json::read(text.as_bytes()), Err(JsonError), "{text}");
+        }
+        assert_eq!(Json::read(b"\"\xff\""), Err(JsonError));
+        assert_eq!(Json::read(b"\xef\xbb\xbf{}"), Err(JsonError));
+    }
+
+    #[test]
+    fn text_of_scalars() {
+        assert!(Json::String("org_1".into()).is_text("org_1"));
+        assert!(Json::Bool(true).is_text("true"));
+        assert!(Json::Number(Number::Integer(7)).is_text("7"));
+        assert!(!Json::Number(Number::Integer(7)).is_text("x"));
+        assert!(!Json::Null.is_text("null"));
+    }
+}

@@ -1,0 +1,93 @@
+//! From the bytes of an `Authorization` header to a principal. Pure: bytes and `now` in, values out.
+//!
+//! `policy::decide` calls it through [`VerifyToken`]. Nothing here opens a socket, reads the clock or logs. The one way
+//! to a [`Principal`] is [`Verifier::verify`].
+
+mod bearer;
+mod claims;
+mod json;
+mod jwk;
+mod jws;
+mod keys;
+mod principal;
+mod scope;
+mod verify;
+
+pub use bearer::{BearerError, BearerToken, bearer_token};
+pub use json::{Json, JsonError, Number};
+pub use jwk::{JwksError, KeySet, SkippedKey, WhySkipped};
+pub use jws::{Jws, MalformedJws};
+pub use keys::{VerificationKey, VerificationKeys};
+pub use principal::Principal;
+pub use scope::{ScopeSet, ScopeTable, TooManyScopes};
+pub use verify::{TrustedIssuer, Verifier, VerifierSettings, VerifyToken};
+
+/// Seconds since 1970-01-01T00:00:00Z, as in `exp` (RFC 7519 section 2, NumericDate).
+pub type UnixSeconds = i64;
+
+/// Why a token is not accepted. Closed; each variant is one reason of `policy::Reason`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// Longer than the limit; nothing of it was read.
+    #[error("the token is longer than the limit")]
+    TooLarge,
+    /// Not a compact JWS, not base64url, not JSON, duplicate members, or `crit`.
+    #[error("the token cannot be read: {0}")]
+    Malformed(&'static str),
+    /// `alg` names nothing that is implemented; `none` is one of these.
+    #[error("the token names an algorithm that is not supported")]
+    UnsupportedAlg,
+    /// `alg` is another one than the definition says.
+    #[error("the token is signed with another algorithm than the API asks for")]
+    AlgMismatch,
+    /// `typ` is not that of an access token of this profile, or the claims are those of an ID token.
+    #[error("the token is not an access token of the profile that the API asks for")]
+    WrongType,
+    /// `iss` is none of the API's issuers.
+    #[error("the issuer is not trusted by this API")]
+    IssuerMismatch,
+    /// The issuer's keys have not been fetched, or are too old.
+    #[error("the keys of issuer {issuer} are not available")]
+    KeysUnavailable {
+        /// The issuer identifier.
+        issuer: std::sync::Arc<str>,
+    },
+    /// The issuer has no such key; it may have one after a fetch.
+    #[error("issuer {issuer} has no key of this id")]
+    UnknownKid {
+        /// The issuer identifier.
+        issuer: std::sync::Arc<str>,
+        /// `kid` of the token; empty where it has none.
+        kid: Box<str>,
+    },
+    /// The signature does not fit.
+    #[error("the signature is wrong")]
+    BadSignature,
+    /// The identifier is not in `aud`.
+    #[error("the token is for another audience")]
+    AudienceMismatch,
+    /// At or past `exp`.
+    #[error("the token has expired")]
+    Expired,
+    /// Before `nbf`.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// `iat` lies in the future.
+    #[error("the token was issued in the future")]
+    IssuedInFuture,
+    /// Older than `max_age`.
+    #[error("the token is too old")]
+    TooOld,
+    /// A claim that must be there is not.
+    #[error("the claim `{0}` is missing")]
+    MissingClaim(&'static str),
+    /// A claim has a type or a value that it must not have.
+    #[error("the claim `{0}` is malformed")]
+    MalformedClaim(&'static str),
+    /// The token is bound to a DPoP key (RFC 9449) and came as a bearer token.
+    #[error("the token is bound to a key and came without a proof")]
+    DpopMissing,
+    /// The token is bound to a certificate (RFC 8705) and came without it.
+    #[error("the token is bound to a certificate and came without it")]
+    CertificateMissing,
+}

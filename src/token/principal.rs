@@ -1,0 +1,100 @@
+//! Who a verified token speaks for.
+//!
+//! A `Principal` is proof: its fields are private and `verify` alone makes one, so whoever holds one holds a token
+//! whose signature, issuer, audience and type were right. Time is not part of the proof: it is asked for at each use.
+
+use std::sync::Arc;
+
+use super::json::Json;
+use super::{ScopeSet, TokenError, UnixSeconds};
+
+/// The facts of a verified access token for one API.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    pub(super) issuer: Arc<str>,
+    pub(super) subject: Option<Box<str>>,
+    pub(super) client_id: Option<Box<str>>,
+    pub(super) scopes: ScopeSet,
+    pub(super) permissions: ScopeSet,
+    pub(super) issued_at: Option<UnixSeconds>,
+    pub(super) not_before: Option<UnixSeconds>,
+    pub(super) expires_at: UnixSeconds,
+    pub(super) auth_time: Option<UnixSeconds>,
+    pub(super) claims: Json,
+}
+
+/// What is asked of the times of a token. Seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TimeRules {
+    pub(super) leeway: i64,
+    pub(super) max_age: Option<i64>,
+}
+
+impl Principal {
+    /// `iss`
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// `sub`; a token of the Auth0 profile may lack it.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// `client_id` or `azp`: one thing under two names.
+    pub fn client_id(&self) -> Option<&str> {
+        self.client_id.as_deref()
+    }
+
+    /// Of `scope`, what the definition defines.
+    pub fn scopes(&self) -> &ScopeSet {
+        &self.scopes
+    }
+
+    /// Of `permissions`, what the definition defines.
+    pub fn permissions(&self) -> &ScopeSet {
+        &self.permissions
+    }
+
+    /// `exp`
+    pub fn expires_at(&self) -> UnixSeconds {
+        self.expires_at
+    }
+
+    /// `auth_time` (RFC 9068 section 2.2.1).
+    pub fn auth_time(&self) -> Option<UnixSeconds> {
+        self.auth_time
+    }
+
+    /// A top-level claim. `client_id` also finds `azp`.
+    pub fn claim(&self, name: &str) -> Option<&Json> {
+        match self.claims.get(name) {
+            None if name == "client_id" => self.claims.get("azp"),
+            found => found,
+        }
+    }
+
+    /// Whether the times are right at `now`: once when verified, and again on each hit of the cache.
+    pub(super) fn check_times(&self, rules: TimeRules, now: UnixSeconds) -> Result<(), TokenError> {
+        let latest = now.saturating_add(rules.leeway);
+        let earliest = now.saturating_sub(rules.leeway);
+        // RFC 7519 section 4.1.4: on or after `exp` it must not be accepted.
+        if self.expires_at <= earliest {
+            return Err(TokenError::Expired);
+        }
+        if self.not_before.is_some_and(|not_before| not_before > latest) {
+            return Err(TokenError::NotYetValid);
+        }
+        if self.issued_at.is_some_and(|issued_at| issued_at > latest) {
+            return Err(TokenError::IssuedInFuture);
+        }
+        match (rules.max_age, self.issued_at) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(TokenError::MissingClaim("iat")),
+            (Some(max_age), Some(issued_at)) if issued_at < earliest.saturating_sub(max_age) => {
+                Err(TokenError::TooOld)
+            }
+            (Some(_), Some(_)) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Sets of scopes as bits: a definition's permissions get positions when it is compiled, so a requirement is a bit test.
+//!
+//! A scope that the definition does not define has no position and is dropped when a token is read: no route can ask
+//! for it. Names match as a whole and by case (RFC 6749 section 3.3).
+
+use std::collections::HashMap;
+
+const WORDS: usize = 16;
+
+/// A set over the positions of one [`ScopeTable`]; sets of different tables must not be mixed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScopeSet([u64; WORDS]);
+
+impl ScopeSet {
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.0 == [0; WORDS]
+    }
+
+    /// Whether everything of `other` is in it.
+    pub fn contains_all(&self, other: &Self) -> bool {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .all(|(mine, theirs)| theirs & !mine == 0)
+    }
+
+    /// Whether something of `other` is in it.
+    pub fn contains_any(&self, other: &Self) -> bool {
+        self.0
+            .iter()
+            .zip(&other.0)
+            .any(|(mine, theirs)| mine & theirs != 0)
+    }
+
+    fn insert(&mut self, position: usize) {
+        if let Some(word) = self.0.get_mut(position / 64) {
+            *word |= 1 << (position % 64);
+        }
+    }
+}
+
+/// Which scope has which position.
+#[derive(Clone, Debug, Default)]
+pub struct ScopeTable {
+    positions: HashMap<Box<str>, usize>,
+}
+
+/// More scopes than a table has room for; a definition's limit is 1,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an API has at most {} permissions", WORDS * 64)]
+pub struct TooManyScopes;
+
+impl ScopeTable {
+    /// Gives each name a position, in order.
+    pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Result<Self, TooManyScopes> {
+        let mut table = Self::default();
+        for name in names {
+            let next = table.positions.len();
+            table.positions.entry(name.into()).or_insert(next);
+        }
+        if table.positions.len() > WORDS * 64 {
+            return Err(TooManyScopes);
+        }
+        Ok(table)
+    }
+
+    /// The set of those names that are defined.
+    pub fn set<'a>(&self, names: impl Iterator<Item = &'a str>) -> ScopeSet {
+        let mut set = ScopeSet::default();
+        for name in names {
+            if let Some(&position) = self.positions.get(name) {
+                set.insert(position);
+            }
+        }
+        set
+    }
+
+    /// The set of these names, or the first that is not defined.
+    pub fn exact_set<'a>(&self, names: impl Iterator<Item = &'a str>) -> Result<ScopeSet, &'a str> {
+        let mut set = ScopeSet::default();
+        for name in names {
+            set.insert(*self.positions.get(name).ok_or(name)?);
+        }
+        Ok(set)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_match_whole() {
+        let table = ScopeTable::new(["read:items", "write:items", "read"].into_iter()).unwrap();
+        let asked = table.exact_set(["read:items"].into_iter()).unwrap();
+        for (held, expected) in [
+            ("read:items", true),
+            ("write:items read:items", true),
+            ("read", false),
+            ("read:item", false),
+            ("READ:ITEMS", false),
+            ("read:items2", false),
+            ("", false),
+        ] {
+            assert_eq!(
+                table.set(held.split(' ')).contains_all(&asked),
+                expected,
+                "{held}"
+            );
+        }
+        assert_eq!(table.exact_set(["nope"].into_iter()), Err("nope"));
+    }
+
+    #[test]
+    fn thousand_scopes() {
+        let names: Vec<String> = (0..1_000).map(|n| format!("s{n}")).collect();
+        let table = ScopeTable::new(names.iter().map(String::as_str)).unwrap();
+        let all = table.set(names.iter().map(String::as_str));
+        for name in &names {
+            let one = table.exact_set([name.as_str()].into_iter()).unwrap();
+            assert!(all.contains_all(&one) && all.contains_any(&one) && !one.is_empty());
+            assert!(!one.contains_all(&all));
+        }
+        let more: Vec<String> = (0..1_025).map(|n| format!("s{n}")).collect();
+        assert!(ScopeTable::new(more.iter().map(String::as_str)).is_err());
+    }
+}

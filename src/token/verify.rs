@@ -1,0 +1,245 @@
+//! `verify`: a compact token and `now` in, a [`Principal`] or a [`TokenError`] out.
+//!
+//! The order is fixed: form, algorithm, type, issuer, key of that issuer, signature, binding, audience, claims, times.
+//! The algorithm comes from the definition and the key, never from the token; `jku`, `x5u`, `jwk` and `x5c` of the
+//! header are not read (RFC 8725 sections 3.1 and 3.10).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::json::Json;
+use super::jws::Jws;
+use super::principal::TimeRules;
+use super::{Principal, ScopeTable, TokenError, UnixSeconds, VerificationKey, VerificationKeys, claims};
+use crate::definition::{ApiDefinition, SigningAlg};
+
+/// How tokens for one API are verified. Immutable; made when a snapshot is compiled.
+#[derive(Debug)]
+pub struct Verifier {
+    alg: SigningAlg,
+    is_rfc9068: bool,
+    audience: Box<str>,
+    max_bytes: usize,
+    times: TimeRules,
+    scopes: Arc<ScopeTable>,
+    /// The key of an HS* API; then the issuers have none.
+    secret: Option<VerificationKey>,
+    issuers: Vec<TrustedIssuer>,
+}
+
+/// An issuer whose tokens an API accepts.
+#[derive(Clone, Debug)]
+pub struct TrustedIssuer {
+    /// Compared with `iss` byte for byte.
+    pub issuer: Arc<str>,
+    /// The keys that fit the API's algorithm; `None` while there are none.
+    pub keys: Option<Arc<VerificationKeys>>,
+}
+
+/// What a definition does not say.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifierSettings {
+    /// Tolerance for `exp`, `nbf` and `iat`.
+    pub leeway: Duration,
+    /// The oldest token, counted from `iat`.
+    pub max_age: Option<Duration>,
+    /// The longest token in bytes.
+    pub max_bytes: usize,
+}
+
+/// Verifies tokens for an API: directly, or through a cache. `A` is what the verifier of an API is found by.
+pub trait VerifyToken<A> {
+    /// The principal of a token, whose times are right at `now`.
+    fn verify(&self, api: &A, token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError>;
+}
+
+impl Verifier {
+    /// Puts the parts together. `secret` is there exactly when the algorithm is symmetric; otherwise every token will
+    /// be refused with `keys_unavailable`.
+    pub fn new(
+        definition: &ApiDefinition,
+        settings: VerifierSettings,
+        scopes: Arc<ScopeTable>,
+        secret: Option<VerificationKey>,
+        issuers: Vec<TrustedIssuer>,
+    ) -> Self {
+        let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        Self {
+            alg: definition.signing_alg,
+            is_rfc9068: definition.token_dialect.is_rfc9068(),
+            audience: definition.identifier.as_str().into(),
+            max_bytes: settings.max_bytes,
+            times: TimeRules {
+                leeway: seconds(settings.leeway),
+                max_age: settings.max_age.map(seconds),
+            },
+            scopes,
+            secret,
+            issuers,
+        }
+    }
+
+    /// The issuers that are trusted.
+    pub fn issuers(&self) -> &[TrustedIssuer] {
+        &self.issuers
+    }
+
+    /// Verifies a compact token.
+    pub fn verify(&self, token: &str, now: UnixSeconds) -> Result<Principal, TokenError> {
+        self.check_length(token)?;
+        let jws = Jws::read(token).map_err(|malformed| TokenError::Malformed(malformed.0))?;
+        self.check_header(&jws.header)?;
+        let issuer = self.issuer_of(&jws.claims)?;
+        let key = self.key(issuer, &jws.header)?;
+        if !key.verifies(jws.signing_input, &jws.signature) {
+            return Err(TokenError::BadSignature);
+        }
+        let principal = self.principal(issuer, jws.claims)?;
+        principal.check_times(self.times, now)?;
+        Ok(principal)
+    }
+
+    /// Whether the token may be looked at at all. A cache asks this before it digests a token.
+    pub fn check_length(&self, token: &str) -> Result<(), TokenError> {
+        if token.len() > self.max_bytes {
+            Err(TokenError::TooLarge)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What a hit of a cache must ask again.
+    pub fn check_times(&self, principal: &Principal, now: UnixSeconds) -> Result<(), TokenError> {
+        principal.check_times(self.times, now)
+    }
+
+    fn check_header(&self, header: &Json) -> Result<(), TokenError> {
+        let alg = header
+            .get("alg")
+            .and_then(Json::as_str)
+            .ok_or(TokenError::Malformed("it names no algorithm"))?;
+        match SigningAlg::from_name(alg) {
+            Some(alg) if alg == self.alg => {}
+            // RFC 9864 section 2.2: the fully specified name of the same algorithm.
+            None if alg == "Ed25519" && self.alg == SigningAlg::EdDSA => {}
+            Some(_) => return Err(TokenError::AlgMismatch),
+            None => return Err(TokenError::UnsupportedAlg),
+        }
+        // RFC 7515 section 4.1.11: no extension is implemented, so any that must be understood is refused.
+        if header.get("crit").is_some() || header.get("b64").is_some() {
+            return Err(TokenError::Malformed("it has critical extensions"));
+        }
+        self.check_type(header)
+    }
+
+    fn check_type(&self, header: &Json) -> Result<(), TokenError> {
+        let typ = match header.get("typ") {
+            None => None,
+            Some(Json::String(typ)) => Some(&**typ),
+            Some(_) => return Err(TokenError::WrongType),
+        };
+        // RFC 7515 section 4.1.9: a media type, compared without case; `application/` may be left out.
+        let is = |expected: &str| {
+            typ.is_some_and(|typ| {
+                let short = match typ.split_at_checked(12) {
+                    Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest,
+                    _ => typ,
+                };
+                short.eq_ignore_ascii_case(expected)
+            })
+        };
+        let fits = if self.is_rfc9068 {
+            is("at+jwt")
+        } else {
+            typ.is_none() || is("JWT")
+        };
+        if fits { Ok(()) } else { Err(TokenError::WrongType) }
+    }
+
+    fn issuer_of(&self, claims: &Json) -> Result<&TrustedIssuer, TokenError> {
+        let issuer = claims::text(claims, "iss")?.ok_or(TokenError::MissingClaim("iss"))?;
+        self.issuers
+            .iter()
+            .find(|trusted| &*trusted.issuer == issuer)
+            .ok_or(TokenError::IssuerMismatch)
+    }
+
+    fn key<'a>(
+        &'a self,
+        issuer: &'a TrustedIssuer,
+        header: &Json,
+    ) -> Result<&'a VerificationKey, TokenError> {
+        if let Some(secret) = &self.secret {
+            return Ok(secret);
+        }
+        let kid = match header.get("kid") {
+            None => None,
+            Some(Json::String(kid)) if kid.len() <= 256 => Some(&**kid),
+            Some(_) => return Err(TokenError::Malformed("its key id is not a short string")),
+        };
+        let keys = issuer.keys.as_ref().ok_or_else(|| TokenError::KeysUnavailable {
+            issuer: Arc::clone(&issuer.issuer),
+        })?;
+        keys.find(kid).ok_or_else(|| TokenError::UnknownKid {
+            issuer: Arc::clone(&issuer.issuer),
+            kid: kid.unwrap_or_default().into(),
+        })
+    }
+
+    /// Reads the claims of a token whose signature is right.
+    fn principal(&self, issuer: &TrustedIssuer, claims: Json) -> Result<Principal, TokenError> {
+        if !claims::audience_contains(&claims, &self.audience)? {
+            return Err(TokenError::AudienceMismatch);
+        }
+        let subject = claims::text(&claims, "sub")?.map(Box::from);
+        let client_id = client_id(&claims)?.map(Box::from);
+        let issued_at = claims::date(&claims, "iat")?;
+        let expires_at = claims::date(&claims, "exp")?.ok_or(TokenError::MissingClaim("exp"))?;
+        let token_id = claims::text(&claims, "jti")?;
+        if self.is_rfc9068 {
+            // RFC 9068 section 2.2.
+            subject.as_ref().ok_or(TokenError::MissingClaim("sub"))?;
+            claims::text(&claims, "client_id")?.ok_or(TokenError::MissingClaim("client_id"))?;
+            issued_at.ok_or(TokenError::MissingClaim("iat"))?;
+            token_id.ok_or(TokenError::MissingClaim("jti"))?;
+        } else if ["nonce", "at_hash", "c_hash", "events"]
+            .iter()
+            .any(|name| claims.get(name).is_some())
+        {
+            // What ID tokens and logout tokens carry and access tokens do not; they share key, issuer and `typ`.
+            return Err(TokenError::WrongType);
+        }
+        check_binding(&claims)?;
+        Ok(Principal {
+            issuer: Arc::clone(&issuer.issuer),
+            subject,
+            client_id,
+            scopes: self.scopes.set(claims::scopes(&claims)?.into_iter()),
+            permissions: self.scopes.set(claims::permissions(&claims)?.into_iter()),
+            issued_at,
+            not_before: claims::date(&claims, "nbf")?,
+            expires_at,
+            auth_time: claims::date(&claims, "auth_time")?,
+            claims,
+        })
+    }
+}
+
+/// `client_id` of RFC 9068 and `azp` of the Auth0 profile are one thing; a token that carries both must not disagree.
+fn client_id(claims: &Json) -> Result<Option<&str>, TokenError> {
+    match (claims::text(claims, "client_id")?, claims::text(claims, "azp")?) {
+        (Some(client_id), Some(azp)) if client_id != azp => Err(TokenError::MalformedClaim("azp")),
+        (client_id, azp) => Ok(client_id.or(azp)),
+    }
+}
+
+/// A token that is bound to a key or a certificate must never pass as a bearer token (RFC 9449 section 7.2,
+/// RFC 8705 section 3). A binding of an unknown kind cannot be checked, so it is refused as well.
+fn check_binding(claims: &Json) -> Result<(), TokenError> {
+    match claims.get("cnf") {
+        None => Ok(()),
+        Some(cnf @ Json::Object(_)) if cnf.get("jkt").is_some() => Err(TokenError::DpopMissing),
+        Some(cnf @ Json::Object(_)) if cnf.get("x5t#S256").is_some() => Err(TokenError::CertificateMissing),
+        Some(_) => Err(TokenError::MalformedClaim("cnf")),
+    }
+}
