@@ -1,5 +1,11 @@
 //! From a YAML file to validated settings.
 
+mod faults;
+mod file;
+mod parse;
+mod reader;
+mod values;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
