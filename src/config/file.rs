@@ -6,10 +6,7 @@
 mod api;
 mod issuer;
 
-pub(super) use api::{
-    Api, ClaimValues, Definition, Export, Forward, Require, Route, Rule, StepUpRule, Upstream,
-    UpstreamServers,
-};
+pub(super) use api::{Api, Definition, Forward, Require, Route, Rule, StepUpRule, Upstream, UpstreamServers};
 pub(super) use issuer::{Issuer, Jwks};
 
 use schemars::JsonSchema;

@@ -57,9 +57,9 @@ pub(super) struct Keys<'a, 'f> {
 }
 
 impl Keys<'_, '_> {
-    /// Where the mapping begins.
-    pub(super) fn place(&self) -> &Place {
-        self.fields.place()
+    /// Whether nothing at all was written between the braces.
+    pub(super) fn is_empty(&self) -> bool {
+        self.fields.is_empty()
     }
 
     /// A key that may be absent.
@@ -258,6 +258,7 @@ impl<T: FromNode> FromNode for Names<T> {
             faults.push(misshapen(&wrong_kind(key, node, "a mapping")));
             return None;
         };
+        let before = faults.len();
         let mut names = Vec::with_capacity(entries.len());
         for entry in entries {
             if entry.key.is_empty() {
@@ -273,7 +274,8 @@ impl<T: FromNode> FromNode for Names<T> {
             };
             names.extend(T::from_node(&entry.key, &entry.node, faults).map(|value| (name, value)));
         }
-        Some(Self(names))
+        // A mapping that lost an entry must not be taken for one that never had it.
+        (faults.len() == before).then_some(Self(names))
     }
 }
 

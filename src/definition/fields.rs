@@ -83,14 +83,14 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Whether the mapping has no entry.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     /// Where the mapping begins.
     pub fn place(&self) -> &'a Place {
         self.place
-    }
-
-    /// The keys that were asked for.
-    pub fn known(&self) -> &[&'static str] {
-        &self.known
     }
 
     /// The value of a key that may be absent.

@@ -301,13 +301,35 @@ pub(in super::super) struct Rule {
 
 impl Mirror for Rule {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        Some(Self {
-            all_of: keys.optional("all_of"),
-            any_of: keys.optional("any_of"),
-            claims: keys.optional("claims"),
-            clients: keys.optional("clients"),
-            step_up: keys.optional("step_up"),
-        })
+        let all_of = keys.optional("all_of");
+        let any_of = keys.optional("any_of");
+        let claims = keys.optional("claims");
+        let clients = keys.optional("clients");
+        let step_up = keys.optional("step_up");
+        let rule = Self {
+            all_of,
+            any_of,
+            claims,
+            clients,
+            step_up,
+        };
+        // Where nothing of it could be read, that is the fault; that it is empty as well need not be said.
+        (keys.is_empty() || rule.claims.is_some() || !rule.is_empty()).then_some(rule)
+    }
+}
+
+impl Rule {
+    /// Whether no condition was written.
+    pub(in super::super) fn is_empty(&self) -> bool {
+        let Self {
+            all_of,
+            any_of,
+            claims,
+            clients,
+            step_up,
+        } = self;
+        let claims = claims.as_ref().is_none_or(|claims| claims.0.is_empty());
+        all_of.is_none() && any_of.is_none() && claims && clients.is_none() && step_up.is_none()
     }
 }
 
@@ -327,11 +349,19 @@ pub(in super::super) struct StepUpRule {
 
 impl Mirror for StepUpRule {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        Some(Self {
+        let step_up = Self {
             within: keys.optional("within"),
             methods: keys.optional("methods"),
             acr: keys.optional("acr"),
-        })
+        };
+        (keys.is_empty() || !step_up.is_empty()).then_some(step_up)
+    }
+}
+
+impl StepUpRule {
+    /// Whether no condition was written.
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.within.is_none() && self.methods.is_none() && self.acr.is_none()
     }
 }
 

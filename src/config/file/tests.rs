@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::api::Export;
 use super::*;
 use crate::definition::Place;
 use crate::policy::PathForm;
