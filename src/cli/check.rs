@@ -140,42 +140,7 @@ fn in_words(require: &RequirementPlan) -> String {
 
 /// What is valid, and still worth a look.
 fn notes(settings: &Settings) -> Vec<String> {
-    let mut notes = Vec::new();
-    for api in &settings.plan.apis {
-        let identifier = &api.definition.identifier;
-        let public = api
-            .routes
-            .iter()
-            .filter(|route| route.require == RequirementPlan::Public);
-        let public: Vec<_> = public.map(|route| shown(route)).collect();
-        if !public.is_empty() {
-            notes.push(format!(
-                "{identifier}: public, no token is looked at: {}",
-                public.join(", ")
-            ));
-        }
-        for word in ["public", "authenticated"]
-            .into_iter()
-            .filter(|word| api.definition.defines(word))
-        {
-            notes.push(format!(
-                "{identifier}: the permission `{word}` is asked for as `require: [{word}]`; the bare word means \
-                 something else"
-            ));
-        }
-        for server in &api.upstream.servers {
-            if !config::is_loopback(&server.host) {
-                notes.push(format!(
-                    "{identifier}: upstream {} is not on loopback: whoever reaches it directly is not checked",
-                    server.host
-                ));
-            }
-        }
-        if api.mode == Mode::Report {
-            notes.push(format!("{identifier}: `mode: report` lets every request pass"));
-        }
-        notes.extend(unused(api));
-    }
+    let mut notes: Vec<_> = settings.plan.apis.iter().flat_map(notes_of).collect();
     for issuer in &settings.issuers {
         if !settings
             .plan
@@ -191,6 +156,44 @@ fn notes(settings: &Settings) -> Vec<String> {
             "the admin listener is not on loopback: whoever reaches it can read the configuration".into(),
         );
     }
+    notes
+}
+
+fn notes_of(api: &ApiPlan) -> Vec<String> {
+    let mut notes = Vec::new();
+    let identifier = &api.definition.identifier;
+    let public = api
+        .routes
+        .iter()
+        .filter(|route| route.require == RequirementPlan::Public);
+    let public: Vec<_> = public.map(shown).collect();
+    if !public.is_empty() {
+        notes.push(format!(
+            "{identifier}: public, no token is looked at: {}",
+            public.join(", ")
+        ));
+    }
+    for word in ["public", "authenticated"]
+        .into_iter()
+        .filter(|word| api.definition.defines(word))
+    {
+        notes.push(format!(
+            "{identifier}: the permission `{word}` is asked for as `require: [{word}]`; the bare word means \
+             something else"
+        ));
+    }
+    for server in &api.upstream.servers {
+        if !config::is_loopback(&server.host) {
+            notes.push(format!(
+                "{identifier}: upstream {} is not on loopback: whoever reaches it directly is not checked",
+                server.host
+            ));
+        }
+    }
+    if api.mode == Mode::Report {
+        notes.push(format!("{identifier}: `mode: report` lets every request pass"));
+    }
+    notes.extend(unused(api));
     notes
 }
 

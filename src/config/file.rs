@@ -5,20 +5,22 @@
 
 mod api;
 mod issuer;
+mod route;
 
-pub(super) use api::{Api, Definition, Forward, Require, Route, Rule, StepUpRule, Upstream, UpstreamServers};
+pub(super) use api::{Api, Definition, Forward, Upstream, UpstreamServers};
 pub(super) use issuer::{Issuer, Jwks};
+pub(super) use route::{Require, Route, Rule, StepUpRule};
 
 use schemars::JsonSchema;
 
 use super::faults::Fault;
 use super::reader::{FromNode, Keys, Mirror, Placed, Word, misshapen};
 use super::values::{Period, Size};
-use crate::definition::{Node, Value, Words, wrong_kind};
+use crate::definition::{Node, Value, Words, refuse_null, wrong_kind};
 
 /// A scopegate configuration.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(title = "scopegate", deny_unknown_fields)]
+#[schemars(title = "scopegate", deny_unknown_fields, transform = refuse_null)]
 pub(super) struct File {
     /// The addresses that requests come in at.
     #[schemars(length(min = 1))]
@@ -67,7 +69,7 @@ impl Mirror for File {
 
 /// One address to accept connections on.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
 pub(super) struct Listener {
     /// `IP:port`; port 0 takes any free port.
     pub(super) address: Placed<String>,
@@ -120,7 +122,7 @@ impl Words for Off {
 
 /// Where the admin listener is.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
 pub(super) struct AdminListener {
     /// `IP:port`. Whoever reaches it can read the configuration: keep it on loopback.
     pub(super) address: Placed<String>,
@@ -136,7 +138,7 @@ impl Mirror for AdminListener {
 
 /// Bounds on what a client may send or hold.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
 pub(super) struct Limits {
     /// All header lines of a request together. Default 32KiB, at most 64KiB.
     pub(super) header_bytes: Option<Placed<Size>>,
@@ -173,7 +175,7 @@ impl Mirror for Limits {
 
 /// How long a client may take.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
 pub(super) struct Timeouts {
     /// From the accept of a connection to its first byte. Default 10s.
     pub(super) first_byte: Option<Placed<Period>>,
@@ -204,7 +206,7 @@ impl Mirror for Timeouts {
 
 /// The cache of verified tokens.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
 pub(super) struct TokenCache {
     /// How many tokens it holds; 0 switches it off. Default 10000, at most 10000000.
     pub(super) entries: Option<Placed<u64>>,
@@ -220,7 +222,7 @@ impl Mirror for TokenCache {
 
 /// How requests are recorded.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
 pub(super) struct AccessLog {
     /// `stdout` (the default), `stderr`, `off`, or the path of a file to append to.
     pub(super) output: Option<Placed<String>>,

@@ -162,6 +162,11 @@ fn limits(written: Option<&Limits>, faults: &mut Vec<Fault>) -> net::Limits {
     }
     let body = written.body_bytes.as_ref();
     limits.body_bytes = size("body_bytes", body, limits.body_bytes, (1, LARGEST_BODY), faults);
+    counts(written, &mut limits, faults);
+    limits
+}
+
+fn counts(written: &Limits, limits: &mut net::Limits, faults: &mut Vec<Fault>) {
     limits.headers = count(
         "headers",
         written.headers.as_ref(),
@@ -187,7 +192,6 @@ fn limits(written: Option<&Limits>, faults: &mut Vec<Fault>) -> net::Limits {
         (1, 65_535),
         faults,
     );
-    limits
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

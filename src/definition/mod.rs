@@ -8,11 +8,12 @@ mod algorithm;
 mod document;
 mod fields;
 mod invalid;
-mod legacy;
 mod nearest;
+mod object;
 pub mod permission;
 mod read;
 mod resource_server;
+mod schema;
 mod secret;
 pub mod tenant;
 mod words;
@@ -27,5 +28,6 @@ pub use resource_server::{
     EncryptionFormat, EncryptionKey, Permission, PopMechanism, PopRequiredFor, ProofOfPossession,
     SubjectPolicy, SubjectTypeAuthorization, TokenEncryption, UserAccess,
 };
+pub use schema::refuse_null;
 pub use secret::Secret;
 pub use words::{Words, word};

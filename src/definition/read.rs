@@ -5,21 +5,18 @@
 
 use std::ops::RangeInclusive;
 
-use super::document::{Located, Node, Value};
-use super::fields::{Fields, Misshapen, wrong_kind};
+use super::document::{Located, Node};
+use super::fields::wrong_kind;
+use super::object::Object;
 use super::permission;
 use super::resource_server::{default_lifetime, default_web_lifetime};
-use super::words::{Words, word};
 use super::{
     ApiDefinition, AuthorizationDetail, AuthorizationPolicy, EncryptionKey, InvalidDefinition, Permission,
-    PopMechanism, PopRequiredFor, ProofOfPossession, Secret, SubjectPolicy, SubjectTypeAuthorization,
-    TokenEncryption, legacy,
+    PopMechanism, PopRequiredFor, ProofOfPossession, Secret, SubjectTypeAuthorization, TokenEncryption,
+    schema,
 };
 
 type Faults = Vec<Located<InvalidDefinition>>;
-
-/// 30 days.
-const LONGEST_LIFETIME: u32 = 2_592_000;
 
 /// Characters; no limit is documented for what has this one.
 const ANY_LENGTH: RangeInclusive<usize> = 1..=4096;
@@ -83,7 +80,7 @@ fn read_definition(mut api: Object<'_, '_>) -> Option<ApiDefinition> {
     definition.authorization_policy = api.nullable_object("authorization_policy", read_authorization_policy);
     definition.client_id = api.optional_text("client_id", "client_id", ANY_LENGTH);
     definition.is_system = api.flag("is_system").unwrap_or(false);
-    api.finish(legacy::IGNORED);
+    api.finish(schema::IGNORED);
     identifier.map(|_| definition)
 }
 
@@ -260,178 +257,6 @@ fn read_authorization_policy(mut object: Object<'_, '_>) -> Option<Authorization
     Some(AuthorizationPolicy {
         policy_id: policy_id?,
     })
-}
-
-/// One mapping that is being read, and where its faults go.
-struct Object<'a, 'f> {
-    fields: Fields<'a>,
-    faults: &'f mut Faults,
-}
-
-impl<'a, 'f> Object<'a, 'f> {
-    fn of(key: &str, node: &'a Node, faults: &'f mut Faults) -> Option<Self> {
-        match Fields::of(key, node) {
-            Ok(fields) => Some(Self { fields, faults }),
-            Err(fault) => {
-                faults.push(Located {
-                    place: fault.place,
-                    value: fault.value.into(),
-                });
-                None
-            }
-        }
-    }
-
-    fn misshapen(&mut self, fault: Located<Misshapen>) {
-        self.faults.push(Located {
-            place: fault.place,
-            value: fault.value.into(),
-        });
-    }
-
-    /// A fault at the value of a key, or at the mapping where the key is absent.
-    fn fault_at(&mut self, key: &str, fault: InvalidDefinition) {
-        let place = self
-            .fields
-            .entry(key)
-            .map_or(self.fields.place(), |entry| &entry.node.place);
-        self.faults.push(Located::new(place, fault));
-    }
-
-    fn required(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.fields
-            .require(key)
-            .map_err(|fault| self.misshapen(fault))
-            .ok()
-    }
-
-    /// A key that means the same when it is `null` as when it is absent.
-    fn nullable(&mut self, key: &'static str) -> Option<&'a Node> {
-        self.fields.take(key).filter(|node| !node.is_null())
-    }
-
-    fn text(&mut self, node: &Node, field: &'static str, bounds: RangeInclusive<usize>) -> Option<String> {
-        let Some(text) = node.text() else {
-            self.misshapen(wrong_kind(field, node, "text"));
-            return None;
-        };
-        let length = text.chars().count();
-        if !bounds.contains(&length) {
-            let (min, max) = bounds.into_inner();
-            let fault = InvalidDefinition::Length {
-                field,
-                length,
-                min,
-                max,
-            };
-            self.faults.push(Located::new(&node.place, fault));
-        }
-        Some(text.to_owned())
-    }
-
-    fn optional_text(
-        &mut self,
-        key: &'static str,
-        field: &'static str,
-        bounds: RangeInclusive<usize>,
-    ) -> Option<String> {
-        let node = self.fields.take(key)?;
-        self.text(node, field, bounds)
-    }
-
-    fn flag(&mut self, key: &'static str) -> Option<bool> {
-        let node = self.fields.take(key)?;
-        self.flag_of(node, key)
-    }
-
-    fn flag_of(&mut self, node: &Node, key: &'static str) -> Option<bool> {
-        match node.value {
-            Value::Bool(flag) => Some(flag),
-            _ => {
-                self.misshapen(wrong_kind(key, node, "true or false"));
-                None
-            }
-        }
-    }
-
-    fn seconds(&mut self, key: &'static str) -> Option<u32> {
-        let node = self.fields.take(key)?;
-        self.seconds_of(node, key)
-    }
-
-    fn seconds_of(&mut self, node: &Node, field: &'static str) -> Option<u32> {
-        let Value::Integer(value) = node.value else {
-            self.misshapen(wrong_kind(field, node, "a whole number"));
-            return None;
-        };
-        let seconds = u32::try_from(value)
-            .ok()
-            .filter(|seconds| *seconds <= LONGEST_LIFETIME);
-        if seconds.is_none() {
-            let fault = InvalidDefinition::Range {
-                field,
-                value,
-                min: 0,
-                max: LONGEST_LIFETIME,
-            };
-            self.faults.push(Located::new(&node.place, fault));
-        }
-        seconds
-    }
-
-    fn optional_word<W: Words>(&mut self, key: &'static str, field: &'static str) -> Option<W> {
-        let node = self.fields.take(key)?;
-        self.word(node, field)
-    }
-
-    fn word<W: Words>(&mut self, node: &Node, field: &'static str) -> Option<W> {
-        let Some(text) = node.text() else {
-            self.misshapen(wrong_kind(field, node, "text"));
-            return None;
-        };
-        match word(text) {
-            Ok(value) => Some(value),
-            Err(known) => {
-                let value = text.chars().take(64).collect();
-                self.faults.push(Located::new(
-                    &node.place,
-                    InvalidDefinition::NotOneOf { field, value, known },
-                ));
-                None
-            }
-        }
-    }
-
-    fn nullable_object<T>(
-        &mut self,
-        key: &'static str,
-        read: impl FnOnce(Object<'a, '_>) -> Option<T>,
-    ) -> Option<T> {
-        let node = self.nullable(key)?;
-        Object::of(key, node, self.faults).and_then(read)
-    }
-
-    fn subject_policy<P: Words>(
-        &mut self,
-        key: &'static str,
-        field: &'static str,
-    ) -> Option<SubjectPolicy<P>> {
-        self.nullable_object(key, |mut object| {
-            let policy = object.required("policy");
-            let policy = policy.and_then(|node| object.word(node, field));
-            object.finish(&[]);
-            Some(SubjectPolicy { policy: policy? })
-        })
-    }
-
-    fn finish(self, tolerated: &[&str]) {
-        let Self { fields, faults } = self;
-        let unknown = fields.unknown(tolerated).into_iter();
-        faults.extend(unknown.map(|fault| Located {
-            place: fault.place,
-            value: fault.value.into(),
-        }));
-    }
 }
 
 #[cfg(test)]

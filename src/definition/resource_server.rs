@@ -27,7 +27,7 @@ pub struct Permission {
 ///
 /// Start from [`ApiDefinition::new`] where a value is made by hand: it sets every default.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields, transform = super::legacy::allow)]
+#[schemars(deny_unknown_fields, transform = super::schema::of_definition)]
 pub struct ApiDefinition {
     /// 24 hexadecimal characters at Auth0; absent in a file written by hand.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,11 +4,11 @@ use schemars::JsonSchema;
 
 use super::super::reader::{Keys, Mirror, Placed};
 use super::super::values::Period;
-use crate::definition::Node;
+use crate::definition::{Node, refuse_null};
 
 /// Who issues tokens. The keys come by discovery unless one of `jwks_uri`, `jwks_file`, `jwks_inline` says otherwise.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
 pub(in super::super) struct Issuer {
     /// The issuer identifier, compared byte for byte with `iss`: a trailing slash matters.
     pub(in super::super) issuer: Placed<String>,
@@ -43,7 +43,7 @@ impl Mirror for Issuer {
 
 /// How fetched keys are kept current.
 #[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
 pub(in super::super) struct Jwks {
     /// How long a fetched set is fresh; refreshed in the background at 80 % of it. Default 10m, at most 1h.
     pub(in super::super) ttl: Option<Placed<Period>>,
