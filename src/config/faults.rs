@@ -3,6 +3,7 @@
 //! Made by everything in `config`, printed by `cli`. It must never carry the content of a secret.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -79,21 +80,28 @@ impl Serialize for Fault {
 }
 
 /// Every fault of a configuration, sorted by place. Never empty.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, thiserror::Error)]
-#[serde(transparent)]
-pub struct Faults(Vec<Fault>);
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Faults {
+    faults: Vec<Fault>,
+    files: Vec<PathBuf>,
+}
 
 impl Faults {
     /// Sorts the faults, and drops those that say the same of the same place.
-    pub(super) fn new(mut faults: Vec<Fault>) -> Self {
+    pub(super) fn new(mut faults: Vec<Fault>, files: Vec<PathBuf>) -> Self {
         faults.sort();
         faults.dedup();
-        Self(faults)
+        Self { faults, files }
+    }
+
+    /// Every file that was read, or should have been: a change of one of them may mend the configuration.
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// The faults in order of their places.
     pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
-        self.0.iter()
+        self.faults.iter()
     }
 }
 
@@ -106,10 +114,17 @@ impl<'a> IntoIterator for &'a Faults {
     }
 }
 
+/// A list of the faults.
+impl Serialize for Faults {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.faults.serialize(serializer)
+    }
+}
+
 /// One fault per line.
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, fault) in self.0.iter().enumerate() {
+        for (index, fault) in self.faults.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
@@ -132,11 +147,14 @@ mod tests {
             line,
             column: 3,
         };
-        let faults = Faults::new(vec![
-            Fault::new(&at(12), "late").with_hint("sooner"),
-            Fault::new(&at(2), "early\nforged"),
-            Fault::new(&at(2), "early\nforged"),
-        ]);
+        let faults = Faults::new(
+            vec![
+                Fault::new(&at(12), "late").with_hint("sooner"),
+                Fault::new(&at(2), "early\nforged"),
+                Fault::new(&at(2), "early\nforged"),
+            ],
+            Vec::new(),
+        );
         assert_eq!(
             faults.to_string(),
             "a.yaml:2:3: early\u{fffd}forged\na.yaml:12:3: late (sooner)"

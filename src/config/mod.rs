@@ -71,10 +71,10 @@ pub fn load_with(path: &Path, sources: &dyn Sources) -> Result<Settings, Faults>
     let document = files.document(path, &Place::whole(path), &mut faults);
     let file = document.and_then(|document| file::File::from_node("configuration", &document, &mut faults));
     let resolved = file.map(|file| resolve::resolve(&file, &mut files, &mut faults));
-    let Some(resolved) = resolved.filter(|_| faults.is_empty()) else {
-        return Err(Faults::new(faults));
-    };
     let (files, hash) = files.finish();
+    let Some(resolved) = resolved.filter(|_| faults.is_empty()) else {
+        return Err(Faults::new(faults, files));
+    };
     Ok(Settings {
         listeners: resolved.listeners,
         admin: resolved.admin,

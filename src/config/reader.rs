@@ -165,16 +165,25 @@ impl FromNode for String {
             faults.push(misshapen(&wrong_kind(key, node, "text")));
             return None;
         };
-        let rule = if text.is_empty() {
-            "must not be empty"
-        } else if text.chars().any(char::is_control) {
-            "must not contain control characters"
-        } else if text.trim() != text {
-            "must not begin or end with a space"
-        } else {
-            return Some(text.to_owned());
-        };
-        faults.push(Fault::new(&node.place, format!("`{key}` {rule}")));
+        match broken_rule(text) {
+            None => Some(text.to_owned()),
+            Some(rule) => {
+                faults.push(Fault::new(&node.place, format!("`{key}` {rule}")));
+                None
+            }
+        }
+    }
+}
+
+/// The rule of texts that a text breaks, as a predicate.
+fn broken_rule(text: &str) -> Option<&'static str> {
+    if text.is_empty() {
+        Some("must not be empty")
+    } else if text.contains(char::is_control) {
+        Some("must not contain control characters")
+    } else if text.trim() != text {
+        Some("must not begin or end with a space")
+    } else {
         None
     }
 }

@@ -821,6 +821,60 @@ fn a_definition_may_bring_its_secret() {
 }
 
 #[test]
+fn what_is_not_yaml_shows_no_value() {
+    for value in [
+        "*hush",
+        "!hush hush",
+        "&hush",
+        "@hush",
+        "`hush",
+        "%hush",
+        "'hush",
+        "\"hush",
+        "{hush",
+        "[hush",
+        "|hush",
+        "!!int hush",
+        "!!binary hush",
+        "\"\\hush\"",
+    ] {
+        let faults = Memory::with(&one_api(&format!("signing_secret: {value}"), &[ROUTE]))
+            .load()
+            .unwrap_err();
+        assert!(!faults.to_string().contains("hush"), "{faults}");
+    }
+}
+
+#[test]
+fn a_file_at_fault_is_watched() {
+    let faults = Memory::with(&one_api("", &[ROUTE]).replace("items.json", "none.json"))
+        .load()
+        .unwrap_err();
+    assert_eq!(
+        faults.files(),
+        [PathBuf::from("etc/gate.yaml"), PathBuf::from("etc/none.json")]
+    );
+}
+
+#[test]
+fn ten_thousand_routes_and_not_one_more() {
+    let routes = |count: usize| {
+        let routes: Vec<_> = (0..count)
+            .map(|n| format!("{{path: /items/{n}, methods: [GET], require: read:items}}"))
+            .collect();
+        let routes: Vec<_> = routes.iter().map(String::as_str).collect();
+        Memory::with(&one_api("", &routes)).load()
+    };
+    assert_eq!(routes(10_000).unwrap().plan.apis[0].routes.len(), 10_000);
+    assert!(
+        routes(10_001)
+            .unwrap_err()
+            .to_string()
+            .contains("there are 10001 routes; the most is 10000")
+    );
+}
+
+#[test]
 fn the_hash_follows_every_file() {
     let hash = |memory: Memory| memory.load().unwrap().hash;
     let same = hash(top(""));

@@ -38,6 +38,20 @@ fn read_definition(mut api: Object<'_, '_>) -> Option<ApiDefinition> {
         .required("identifier")
         .and_then(|node| api.text(node, "identifier", 1..=600));
     let mut definition = ApiDefinition::new(identifier.clone().unwrap_or_default());
+    if identifier
+        .as_deref()
+        .is_some_and(|identifier| identifier.contains(char::is_control))
+    {
+        // It stands in challenges, logs and tables.
+        let rule = "must not contain control characters";
+        api.fault_at(
+            "identifier",
+            InvalidDefinition::Characters {
+                field: "identifier",
+                rule,
+            },
+        );
+    }
     definition.id = api.optional_text("id", "id", ANY_LENGTH);
     definition.name = api.optional_text("name", "name", 1..=200);
     if definition

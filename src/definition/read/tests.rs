@@ -131,6 +131,7 @@ fn limits() {
     for (key, good, bad) in [
         ("identifier", long(600), long(601)),
         ("identifier", long(1), long(0)),
+        ("identifier", json!("a \"b\" é"), json!("a\nb")),
         ("name", long(200), long(201)),
         ("name", json!("a"), json!("a<b")),
         ("signing_secret", long(16), long(15)),
