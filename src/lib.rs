@@ -11,3 +11,4 @@ pub mod net;
 pub mod gateway;
 pub mod control;
 pub mod config;
+pub mod cli;
