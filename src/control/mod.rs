@@ -2,5 +2,8 @@
 //! single writer of the snapshot.
 
 mod settings;
+mod reconcile;
+mod jwks;
 
+pub use reconcile::{ApplyError, NewPlan, ReconcileSettings, Reconciler, reconciler};
 pub use settings::{IssuerSettings, JwksSettings, KeySource};
