@@ -2,5 +2,12 @@
 //! single writer of the snapshot.
 
 mod settings;
+mod reconcile;
+mod jwks;
+mod watch;
+mod admin;
 
+pub use admin::{Admin, serve_admin};
+pub use reconcile::{ApplyError, NewPlan, ReconcileSettings, Reconciler, reconciler};
 pub use settings::{IssuerSettings, JwksSettings, KeySource};
+pub use watch::{FileChanges, FileWatch, watch_files};
