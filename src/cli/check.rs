@@ -8,19 +8,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::Output;
 use crate::config::{self, Faults, Settings, Sources};
 use crate::policy::{Mode, RequirementPlan};
 use crate::snapshot::{ApiPlan, RoutePlan};
-
-/// How results are printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Output {
-    /// For people.
-    #[default]
-    Text,
-    /// For programs.
-    Json,
-}
 
 /// Checks a configuration: `true` where it is valid. The caller turns `false` into exit code 1.
 pub fn run(

@@ -8,6 +8,7 @@ mod watch;
 mod admin;
 
 pub use admin::{Admin, serve_admin};
+pub use jwks::fetch_keys;
 pub use reconcile::{ApplyError, NewPlan, ReconcileSettings, Reconciler, reconciler};
 pub use settings::{IssuerSettings, JwksSettings, KeySource};
 pub use watch::{FileChanges, FileWatch, watch_files};

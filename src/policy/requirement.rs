@@ -77,7 +77,10 @@ impl Requirement {
             clients: clients.clone(),
             step_up: step_up.clone(),
             asked: names.join(" ").into(),
-            names: Names { all_of: all_of.clone(), any_of: any_of.clone() },
+            names: Names {
+                all_of: all_of.clone(),
+                any_of: any_of.clone(),
+            },
         })))
     }
 }
@@ -147,11 +150,27 @@ impl fmt::Display for TokenRequirement {
             parts.push(format!("client one of {}", self.clients.join(", ")));
         }
         if let Some(step_up) = &self.step_up {
-            let within = step_up.within.map(|within| format!(" within {} s", within.as_secs()));
-            let how = step_up.methods.iter().chain(&step_up.acr).cloned().collect::<Vec<_>>().join(", ");
-            parts.push(format!("step-up{} {how}", within.unwrap_or_default()).trim_end().into());
+            let within = step_up
+                .within
+                .map(|within| format!(" within {} s", within.as_secs()));
+            let how = step_up
+                .methods
+                .iter()
+                .chain(&step_up.acr)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", ");
+            parts.push(
+                format!("step-up{} {how}", within.unwrap_or_default())
+                    .trim_end()
+                    .into(),
+            );
         }
-        if parts.is_empty() { f.write_str("a valid token") } else { f.write_str(&parts.join("; ")) }
+        if parts.is_empty() {
+            f.write_str("a valid token")
+        } else {
+            f.write_str(&parts.join("; "))
+        }
     }
 }
 
