@@ -22,8 +22,8 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::net::{
-    BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, Limits, Protocol, Timeouts, accept_loop,
-    serve_connection,
+    BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, Limits, Protocol, Timeouts,
+    accept_loop, serve_connection,
 };
 use crate::telemetry::{Metrics, Readiness};
 
@@ -46,7 +46,8 @@ pub async fn serve_admin(listener: &BoundListener, admin: Admin, drain: DrainWat
     let hosts = Hosts::for_address(listener.address());
     let listener: TcpListener = listener.attach()?;
     // Not `connections_refused_total`: that one is about clients of the gateway.
-    let refused = IntCounter::new("refused", "Admin connections over the limit.").map_err(std::io::Error::other)?;
+    let refused =
+        IntCounter::new("refused", "Admin connections over the limit.").map_err(std::io::Error::other)?;
     let slots = ConnectionSlots::new(CONNECTIONS, refused);
     let settings = Arc::new(ConnectionSettings::new(&Limits::default(), &Timeouts::default()));
     let admin = Arc::new(admin);
@@ -71,12 +72,17 @@ pub async fn serve_admin(listener: &BoundListener, admin: Admin, drain: DrainWat
 impl Admin {
     fn answer<B>(&self, request: &Request<B>, hosts: Hosts) -> Response<Full<Bytes>> {
         if !hosts.allow(request) {
-            return text(StatusCode::MISDIRECTED_REQUEST, "this host name is not served here\n");
+            return text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "this host name is not served here\n",
+            );
         }
         let mut response = match request.uri().path() {
             "/metrics" | "/livez" | "/readyz" | "/config" if !is_read(request.method()) => {
                 let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-                refused.headers_mut().insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
+                refused
+                    .headers_mut()
+                    .insert(ALLOW, http::HeaderValue::from_static("GET, HEAD"));
                 refused
             }
             "/metrics" => self.metrics(),
@@ -85,7 +91,9 @@ impl Admin {
             "/config" => answer(StatusCode::OK, JSON, String::clone(&self.config.load())),
             _ => text(StatusCode::NOT_FOUND, "/metrics /livez /readyz /config\n"),
         };
-        response.headers_mut().insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+        response
+            .headers_mut()
+            .insert(CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
         response
     }
 
@@ -118,7 +126,9 @@ fn is_read(method: &Method) -> bool {
 fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, http::HeaderValue::from_static(content_type));
     response
 }
 
@@ -138,14 +148,24 @@ enum Hosts {
 
 impl Hosts {
     fn for_address(address: SocketAddr) -> Self {
-        if address.ip().to_canonical().is_loopback() { Self::ThisMachine } else { Self::Any }
+        if address.ip().to_canonical().is_loopback() {
+            Self::ThisMachine
+        } else {
+            Self::Any
+        }
     }
 
     /// Exactly one `Host`, and a name that is ours.
     fn allow<B>(self, request: &Request<B>) -> bool {
         let mut hosts = request.headers().get_all(HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-        let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<http::uri::Authority>().ok()) else {
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return false;
+        };
+        let Some(authority) = host
+            .to_str()
+            .ok()
+            .and_then(|host| host.parse::<http::uri::Authority>().ok())
+        else {
             return false;
         };
         if self == Self::Any {
@@ -153,7 +173,9 @@ impl Hosts {
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
         let is_local = host.eq_ignore_ascii_case("localhost")
-            || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
+            || host
+                .parse::<IpAddr>()
+                .is_ok_and(|ip| ip.to_canonical().is_loopback());
         is_local && !authority.as_str().contains('@')
     }
 }
@@ -198,12 +220,19 @@ mod tests {
         let readiness = admin.readiness.clone();
         let serving = tokio::spawn(async move { serve_admin(&bound, admin, watcher).await });
         let get = async |path: &str| {
-            ask(address, &format!("GET {path} HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n\r\n")).await
+            ask(
+                address,
+                &format!("GET {path} HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n\r\n"),
+            )
+            .await
         };
 
         assert!(get("/livez").await.starts_with("HTTP/1.1 200"));
         let ready = get("/readyz").await;
-        assert!(ready.starts_with("HTTP/1.1 200") && ready.ends_with(r#"{"ready":true}"#), "{ready}");
+        assert!(
+            ready.starts_with("HTTP/1.1 200") && ready.ends_with(r#"{"ready":true}"#),
+            "{ready}"
+        );
         let missing = readiness.missing("issuer https://a/: no keys yet");
         let ready = get("/readyz").await;
         assert!(ready.starts_with("HTTP/1.1 503"), "{ready}");
@@ -213,12 +242,33 @@ mod tests {
         assert!(get("/config?x=1").await.ends_with(r#"{"secret":"[redacted]"}"#));
         assert!(get("/").await.starts_with("HTTP/1.1 404"));
 
-        let head = ask(address, "HEAD /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
-        assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
-        let post = ask(address, "POST /config HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
-        assert!(post.starts_with("HTTP/1.1 405") && post.contains("allow: GET, HEAD"), "{post}");
-        let rebound = ask(address, "GET /config HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n").await;
-        assert!(rebound.starts_with("HTTP/1.1 421") && !rebound.contains("redacted"), "{rebound}");
+        let head = ask(
+            address,
+            "HEAD /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(
+            head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
+        let post = ask(
+            address,
+            "POST /config HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(
+            post.starts_with("HTTP/1.1 405") && post.contains("allow: GET, HEAD"),
+            "{post}"
+        );
+        let rebound = ask(
+            address,
+            "GET /config HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(
+            rebound.starts_with("HTTP/1.1 421") && !rebound.contains("redacted"),
+            "{rebound}"
+        );
 
         trigger.drain(Duration::from_secs(1)).await;
         serving.await.unwrap().unwrap();
@@ -234,10 +284,25 @@ mod tests {
             hosts.allow(&request.body(()).unwrap())
         };
         let local = Hosts::for_address("127.0.0.1:9901".parse().unwrap());
-        for host in ["localhost", "LOCALHOST:9901", "127.0.0.1", "127.0.0.9:1", "[::1]:9901", "[::ffff:127.0.0.1]"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:9901",
+            "127.0.0.1",
+            "127.0.0.9:1",
+            "[::1]:9901",
+            "[::ffff:127.0.0.1]",
+        ] {
             assert!(allowed(local, &[host]), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "user@localhost", "10.0.0.1", "127.0.0.1.nip.io", "", "a b"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "user@localhost",
+            "10.0.0.1",
+            "127.0.0.1.nip.io",
+            "",
+            "a b",
+        ] {
             assert!(!allowed(local, &[host]), "{host}");
         }
         assert!(!allowed(local, &[]));

@@ -32,7 +32,11 @@ pub async fn watch_files(files: Vec<PathBuf>) -> (FileWatch, FileChanges) {
     let (replace, replaced) = mpsc::unbounded_channel();
     let (tell, changed) = mpsc::channel(1);
     let (event, events) = mpsc::channel(1);
-    let mut state = Watching { watcher: watcher(event), folders: HashSet::new(), files: HashMap::new() };
+    let mut state = Watching {
+        watcher: watcher(event),
+        folders: HashSet::new(),
+        files: HashMap::new(),
+    };
     state.replace(files).await;
     tokio::spawn(state.run(replaced, events, tell));
     (FileWatch { replace }, FileChanges { changed })
@@ -96,7 +100,11 @@ impl Watching {
     }
 
     async fn replace(&mut self, files: Vec<PathBuf>) {
-        let new: Vec<PathBuf> = files.iter().filter(|file| !self.files.contains_key(*file)).cloned().collect();
+        let new: Vec<PathBuf> = files
+            .iter()
+            .filter(|file| !self.files.contains_key(*file))
+            .cloned()
+            .collect();
         let listed: HashSet<PathBuf> = files.into_iter().collect();
         self.files.retain(|file, _| listed.contains(file));
         self.files.extend(read_all(new).await);
@@ -163,16 +171,25 @@ fn watcher(event: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
 }
 
 async fn read_all(files: Vec<PathBuf>) -> HashMap<PathBuf, Content> {
-    let unreadable = files.iter().map(|file| (file.clone(), Content::Unreadable)).collect();
+    let unreadable = files
+        .iter()
+        .map(|file| (file.clone(), Content::Unreadable))
+        .collect();
     let reading = tokio::task::spawn_blocking(move || {
-        files.into_iter().map(|file| (Content::of(&file), file)).map(|(content, file)| (file, content)).collect()
+        files
+            .into_iter()
+            .map(|file| (Content::of(&file), file))
+            .map(|(content, file)| (file, content))
+            .collect()
     });
     reading.await.unwrap_or(unreadable)
 }
 
 impl Content {
     fn of(file: &Path) -> Self {
-        let Ok(bytes) = std::fs::read(file) else { return Self::Unreadable };
+        let Ok(bytes) = std::fs::read(file) else {
+            return Self::Unreadable;
+        };
         <[u8; 32]>::try_from(digest(&SHA256, &bytes).as_ref()).map_or(Self::Unreadable, Self::Hash)
     }
 }
@@ -195,7 +212,9 @@ mod tests {
     }
 
     async fn is_quiet(changes: &mut FileChanges) -> bool {
-        timeout(Duration::from_millis(700), changes.changed()).await.is_err()
+        timeout(Duration::from_millis(700), changes.changed())
+            .await
+            .is_err()
     }
 
     #[tokio::test]
@@ -239,7 +258,10 @@ mod tests {
         assert!(tells(&mut changes).await);
 
         watch.replace(vec![file.clone(), other.clone()]);
-        assert!(is_quiet(&mut changes).await, "a file that is new in the list has not changed");
+        assert!(
+            is_quiet(&mut changes).await,
+            "a file that is new in the list has not changed"
+        );
         std::fs::write(&other, "changed").unwrap();
         assert!(tells(&mut changes).await);
 

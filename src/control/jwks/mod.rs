@@ -70,7 +70,11 @@ impl KeyTask {
         };
         Self {
             issuer: settings.issuer.clone(),
-            pace: Pace { kind, ttl: settings.jwks.ttl, max_stale: settings.jwks.max_stale },
+            pace: Pace {
+                kind,
+                ttl: settings.jwks.ttl,
+                max_stale: settings.jwks.max_stale,
+            },
             source: Source::new(&settings.issuer, source, &settings.jwks),
             misses,
             metrics,
@@ -114,7 +118,11 @@ impl KeyTask {
                 self.recovered(now);
                 self.pace.after_success(None)
             }
-            Ok(Answer::Keys { keys, skipped, max_age }) => {
+            Ok(Answer::Keys {
+                keys,
+                skipped,
+                max_age,
+            }) => {
                 self.metrics.fetch_duration.observe((now - begin).as_secs_f64());
                 self.succeeded(keys, &skipped, now).await;
                 self.pace.after_success(max_age)
@@ -134,7 +142,9 @@ impl KeyTask {
     async fn succeeded(&mut self, keys: KeySet, skipped: &[SkippedKey], now: Instant) {
         self.metrics.fetches("success").inc();
         self.metrics.last_success.set(unix_now());
-        self.metrics.keys.set(i64::try_from(keys.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .keys
+            .set(i64::try_from(keys.len()).unwrap_or(i64::MAX));
         self.recovered(now);
         if self.current.as_deref() == Some(&keys) {
             return;

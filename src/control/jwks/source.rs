@@ -102,8 +102,7 @@ impl Source {
     }
 
     async fn fetch_set(&mut self, uri: &str) -> Result<Answer, KeyFault> {
-        let Fetched { body, max_age } =
-            self.fetcher(uri)?.get(uri).await.map_err(KeyFault::Fetch)?;
+        let Fetched { body, max_age } = self.fetcher(uri)?.get(uri).await.map_err(KeyFault::Fetch)?;
         read_set(&body, max_age)
     }
 
@@ -128,7 +127,11 @@ impl Source {
     }
 
     async fn metadata(&mut self, address: &str) -> Result<String, KeyFault> {
-        let document = self.fetcher(address)?.get(address).await.map_err(KeyFault::Discovery)?;
+        let document = self
+            .fetcher(address)?
+            .get(address)
+            .await
+            .map_err(KeyFault::Discovery)?;
         let metadata: Metadata =
             serde_json::from_slice(&document.body).map_err(|_malformed| KeyFault::DiscoveryDocument)?;
         if metadata.issuer != self.issuer {
@@ -195,23 +198,34 @@ impl KeyFault {
 
 fn read_set(document: &[u8], max_age: Option<Duration>) -> Result<Answer, KeyFault> {
     let (keys, skipped) = KeySet::from_jwks(document).map_err(KeyFault::Document)?;
-    Ok(Answer::Keys { keys, skipped, max_age })
+    Ok(Answer::Keys {
+        keys,
+        skipped,
+        max_age,
+    })
 }
 
 /// `None` where it is too large.
 fn read_bounded(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut content = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut content)?;
+    std::fs::File::open(path)?
+        .take(LARGEST_FILE + 1)
+        .read_to_end(&mut content)?;
     Ok((u64::try_from(content.len()).unwrap_or(u64::MAX) <= LARGEST_FILE).then_some(content))
 }
 
 fn starts_with_https(address: &str) -> bool {
-    address.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"))
+    address
+        .get(..8)
+        .is_some_and(|start| start.eq_ignore_ascii_case("https://"))
 }
 
 /// OpenID Connect Discovery 1.0 section 4.1: appended to the issuer, without its last slash.
 fn openid_address(issuer: &str) -> String {
-    format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer))
+    format!(
+        "{}/.well-known/openid-configuration",
+        issuer.strip_suffix('/').unwrap_or(issuer)
+    )
 }
 
 /// RFC 8414 section 3.1: inserted between host and path, the last slash of the path removed.
@@ -220,7 +234,9 @@ fn oauth_address(issuer: &str) -> Option<String> {
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let path = path.strip_suffix('/').unwrap_or(path);
     let slash = if path.is_empty() { "" } else { "/" };
-    Some(format!("{scheme}://{host}/.well-known/oauth-authorization-server{slash}{path}"))
+    Some(format!(
+        "{scheme}://{host}/.well-known/oauth-authorization-server{slash}{path}"
+    ))
 }
 
 const LARGEST_FILE: u64 = 512 << 10;

@@ -78,16 +78,22 @@ pub enum ApplyError {
 
 #[derive(Debug)]
 enum PlanMessage {
-    Apply { plan: Box<NewPlan>, reply: oneshot::Sender<Result<u64, ApplyError>> },
+    Apply {
+        plan: Box<NewPlan>,
+        reply: oneshot::Sender<Result<u64, ApplyError>>,
+    },
     Rejected,
 }
 
+/// News of a key task.
 #[derive(Debug)]
-struct KeyReport {
+pub(super) struct KeyReport {
     task: u64,
     issuer: Arc<str>,
-    keys: Option<Arc<KeySet>>,
-    published: oneshot::Sender<()>,
+    /// `None`: the last good set is too old.
+    pub(super) keys: Option<Arc<KeySet>>,
+    /// Told once a snapshot with these keys is published.
+    pub(super) published: oneshot::Sender<()>,
 }
 
 impl Reconciler {
@@ -97,8 +103,14 @@ impl Reconciler {
     /// [`ApplyError`]; what was in force still is.
     pub async fn apply(&self, plan: NewPlan) -> Result<u64, ApplyError> {
         let (reply, answer) = oneshot::channel();
-        let message = PlanMessage::Apply { plan: Box::new(plan), reply };
-        self.plans.send(message).await.map_err(|_ended| ApplyError::Ended)?;
+        let message = PlanMessage::Apply {
+            plan: Box::new(plan),
+            reply,
+        };
+        self.plans
+            .send(message)
+            .await
+            .map_err(|_ended| ApplyError::Ended)?;
         answer.await.unwrap_or(Err(ApplyError::Ended))
     }
 
@@ -118,10 +130,29 @@ pub(super) struct KeyReports {
 }
 
 impl KeyReports {
+    /// Reports that the caller receives in the place of the writer.
+    #[cfg(test)]
+    pub(super) fn to_test(issuer: &str) -> (Self, mpsc::Receiver<KeyReport>) {
+        let (reports, received) = mpsc::channel(QUEUE);
+        (
+            Self {
+                task: 0,
+                issuer: issuer.into(),
+                reports,
+            },
+            received,
+        )
+    }
+
     /// Returns when a snapshot with these keys is published.
     pub(super) async fn changed(&self, keys: Option<Arc<KeySet>>) {
         let (published, is_published) = oneshot::channel();
-        let report = KeyReport { task: self.task, issuer: Arc::clone(&self.issuer), keys, published };
+        let report = KeyReport {
+            task: self.task,
+            issuer: Arc::clone(&self.issuer),
+            keys,
+            published,
+        };
         if self.reports.send(report).await.is_ok() {
             let _ = is_published.await;
         }
@@ -190,8 +221,11 @@ impl State {
             self.reloaded();
             return Ok(self.generation());
         }
-        let keys: HashMap<String, IssuerKeys> =
-            new.issuers.iter().map(|issuer| (issuer.issuer.clone(), self.keys_for(issuer))).collect();
+        let keys: HashMap<String, IssuerKeys> = new
+            .issuers
+            .iter()
+            .map(|issuer| (issuer.issuer.clone(), self.keys_for(issuer)))
+            .collect();
         let hash = Arc::from(new.hash);
         let snapshot = self.compile(&new.plan, &keys, &hash).map_err(|faults| {
             self.settings.metrics.config_last_reload_successful.set(0);
@@ -215,7 +249,9 @@ impl State {
     }
 
     fn unchanged(&self, settings: &IssuerSettings) -> Option<&Issuer> {
-        self.issuers.get(&settings.issuer).filter(|issuer| issuer.settings == *settings)
+        self.issuers
+            .get(&settings.issuer)
+            .filter(|issuer| issuer.settings == *settings)
     }
 
     /// What is known of an issuer's keys under new settings: all of it where they are the old ones, the keys where at
@@ -236,7 +272,9 @@ impl State {
     fn replace_issuers(&mut self, settings: Vec<IssuerSettings>, mut keys: HashMap<String, IssuerKeys>) {
         let mut old = std::mem::take(&mut self.issuers);
         for settings in settings {
-            let kept = old.remove(&settings.issuer).filter(|issuer| issuer.settings == settings);
+            let kept = old
+                .remove(&settings.issuer)
+                .filter(|issuer| issuer.settings == settings);
             let issuer = match (kept, keys.remove(&settings.issuer)) {
                 (Some(kept), _) => kept,
                 (None, Some(keys)) => self.start(settings, keys),
@@ -259,23 +297,43 @@ impl State {
             let metrics = self.settings.metrics.issuer(&settings.issuer);
             let misses = Arc::clone(&keys.misses);
             let task = KeyTask::new(&settings, source, keys.keys.clone(), misses, metrics, reports);
-            RunningTask { id: self.next_task, handle: tokio::spawn(task.run()) }
+            RunningTask {
+                id: self.next_task,
+                handle: tokio::spawn(task.run()),
+            }
         });
-        let missing = (task.is_some() && keys.keys.is_none())
-            .then(|| self.settings.readiness.missing(format!("issuer {}: no keys yet", settings.issuer)));
-        Issuer { settings, keys, task, missing }
+        let missing = (task.is_some() && keys.keys.is_none()).then(|| {
+            self.settings
+                .readiness
+                .missing(format!("issuer {}: no keys yet", settings.issuer))
+        });
+        Issuer {
+            settings,
+            keys,
+            task,
+            missing,
+        }
     }
 
     fn keys_changed(&mut self, report: KeyReport) {
-        let Some(issuer) = self.issuers.get_mut(&*report.issuer) else { return };
+        let Some(issuer) = self.issuers.get_mut(&*report.issuer) else {
+            return;
+        };
         // A task that was replaced may have left a report behind.
         if issuer.task.as_ref().map(|task| task.id) != Some(report.task) {
             return;
         }
         issuer.keys.keys = report.keys;
-        let missing = if issuer.keys.keys.is_some() { issuer.missing.take() } else { None };
-        let keys: HashMap<String, IssuerKeys> =
-            self.issuers.iter().map(|(name, issuer)| (name.clone(), issuer.keys.clone())).collect();
+        let missing = if issuer.keys.keys.is_some() {
+            issuer.missing.take()
+        } else {
+            None
+        };
+        let keys: HashMap<String, IssuerKeys> = self
+            .issuers
+            .iter()
+            .map(|(name, issuer)| (name.clone(), issuer.keys.clone()))
+            .collect();
         match self.compile(&self.plan, &keys, &self.hash) {
             Ok(snapshot) => self.publish(snapshot),
             Err(faults) => tracing::error!(?faults, "the plan in force does not compile with new keys"),
@@ -314,14 +372,21 @@ impl State {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
         self.settings.metrics.config_last_reload_successful.set(1);
-        self.settings.metrics.config_last_reload_success_timestamp.set(now);
+        self.settings
+            .metrics
+            .config_last_reload_success_timestamp
+            .set(now);
     }
 
     fn drop_vanished_series(&self) {
         let apis = &self.plan.apis;
         let routes: HashSet<(&str, &str)> = apis
             .iter()
-            .flat_map(|api| api.routes.iter().map(|route| (&*api.definition.identifier, route.pattern.as_str())))
+            .flat_map(|api| {
+                api.routes
+                    .iter()
+                    .map(|route| (&*api.definition.identifier, route.pattern.as_str()))
+            })
             .collect();
         let issuers: HashSet<&str> = self.issuers.keys().map(String::as_str).collect();
         let servers: HashSet<String> = apis
@@ -331,7 +396,9 @@ impl State {
             .collect();
         self.settings.metrics.retain_routes(&routes);
         self.settings.metrics.retain_issuers(&issuers);
-        self.settings.metrics.retain_upstreams(&servers.iter().map(String::as_str).collect());
+        self.settings
+            .metrics
+            .retain_upstreams(&servers.iter().map(String::as_str).collect());
     }
 }
 
