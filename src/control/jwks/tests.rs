@@ -209,7 +209,15 @@ fn run(source: &KeySource, settings: JwksSettings) -> Running {
     };
     let (reports, received) = KeyReports::to_test("https://a/");
     let counters = metrics.issuer("https://a/");
-    let task = KeyTask::new(&settings, source, None, Arc::clone(&misses), counters, reports);
+    let task = KeyTask::new(
+        &settings,
+        source,
+        None,
+        Confirmed::default(),
+        Arc::clone(&misses),
+        counters,
+        reports,
+    );
     tokio::spawn(task.run());
     Running {
         misses,
