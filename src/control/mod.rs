@@ -6,6 +6,8 @@ mod reconcile;
 mod jwks;
 mod watch;
 mod admin;
+#[cfg(test)]
+mod test_issuer;
 
 pub use admin::{Admin, serve_admin};
 pub use jwks::fetch_keys;

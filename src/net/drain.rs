@@ -73,7 +73,7 @@ impl DrainTrigger {
 
     /// Tells every watcher, then waits until nothing is open or `grace` is over. Returns how many were left.
     pub async fn drain(self, grace: Duration) -> usize {
-        let deadline = Instant::now() + grace;
+        let deadline = Instant::now() + grace.min(LONGEST_GRACE);
         let _ = self.shared.deadline.set(deadline);
         self.shared.draining.store(true, Ordering::Release);
         self.shared.begun.send_replace(true);
@@ -159,6 +159,9 @@ impl Shared {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// So that adding it to a time cannot overflow, whatever was configured.
+const LONGEST_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 #[cfg(test)]
 mod tests {

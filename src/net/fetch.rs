@@ -71,7 +71,7 @@ impl Fetcher {
     pub fn new(tls: Option<ClientTls>, timeout: Duration, allow_http: bool) -> Self {
         Self {
             tls,
-            timeout,
+            timeout: timeout.min(LONGEST),
             allow_http,
         }
     }
@@ -239,6 +239,8 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     found
 }
 
+/// Of a fetch, whatever was configured.
+const LONGEST: Duration = Duration::from_secs(300);
 const CONNECT: Duration = Duration::from_secs(2);
 /// Of a response body.
 const MAX_BODY: usize = 512 << 10;

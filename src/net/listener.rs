@@ -267,4 +267,27 @@ mod tests {
         taken.recv().await.unwrap();
         assert_eq!(slots.refused.get(), 1);
     }
+
+    #[tokio::test]
+    async fn goes_on_when_accept_fails_and_leaves_the_thread_to_others() {
+        let bound = BoundListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (trigger, watcher) = drain();
+        let accepting = tokio::spawn(accept_loop(bound.attach().unwrap(), slots(1), watcher, |_, _| {}));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        // From now on every accept fails at once, as it does when there are no file descriptors left.
+        socket2::SockRef::from(&bound.socket)
+            .shutdown(std::net::Shutdown::Both)
+            .unwrap();
+        let begin = std::time::Instant::now();
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(2));
+        assert!(!accepting.is_finished());
+        trigger.drain(Duration::from_secs(1)).await;
+        tokio::time::timeout(Duration::from_secs(2), accepting)
+            .await
+            .unwrap()
+            .unwrap();
+    }
 }

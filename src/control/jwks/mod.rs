@@ -6,7 +6,7 @@
 
 mod source;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{Instant, sleep_until};
@@ -28,12 +28,16 @@ pub(super) struct KeyTask {
     metrics: IssuerMetrics,
     reports: KeyReports,
     current: Option<Arc<KeySet>>,
-    /// When `current` was last known to be what the issuer publishes.
-    confirmed: Option<Instant>,
+    confirmed: Confirmed,
     /// In a row.
     failures: u32,
     last_fault: Option<KeyFault>,
 }
+
+/// When the keys were last known to be what the issuer publishes. Outlives the task when a reload replaces it, so that a
+/// reload does not make old keys young.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Confirmed(Arc<Mutex<Option<Instant>>>);
 
 /// When to fetch again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +79,7 @@ impl KeyTask {
         settings: &IssuerSettings,
         source: &KeySource,
         known: Option<Arc<KeySet>>,
+        confirmed: Confirmed,
         misses: Arc<KeyMisses>,
         metrics: IssuerMetrics,
         reports: KeyReports,
@@ -95,7 +100,7 @@ impl KeyTask {
             misses,
             metrics,
             reports,
-            confirmed: known.is_some().then(Instant::now),
+            confirmed,
             current: known,
             failures: 0,
             last_fault: None,
@@ -178,7 +183,7 @@ impl KeyTask {
         if self.failures > 0 {
             tracing::info!(issuer = %self.issuer, failures = self.failures, "keys can be fetched again");
         }
-        self.confirmed = Some(now);
+        self.confirmed.set(now);
         self.failures = 0;
         self.last_fault = None;
     }
@@ -196,7 +201,7 @@ impl KeyTask {
 
     fn stale_at(&self) -> Option<Instant> {
         self.current.as_ref()?;
-        self.confirmed?.checked_add(self.pace.max_stale)
+        self.confirmed.get()?.checked_add(self.pace.max_stale)
     }
 
     async fn give_up_stale_keys(&mut self) {
@@ -208,6 +213,16 @@ impl KeyTask {
     }
 }
 
+impl Confirmed {
+    fn get(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, now: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+    }
+}
+
 impl Pace {
     /// `None`: not again.
     fn after_success(&self, max_age: Option<Duration>) -> Option<Duration> {
@@ -216,7 +231,7 @@ impl Pace {
             PaceKind::File => Some(FILE_POLL),
             PaceKind::Network => {
                 let fresh = max_age.map_or(self.ttl, |age| age.max(SHORTEST_TTL).min(self.ttl));
-                Some(jittered(fresh * 4 / 5))
+                Some(jittered(fresh.min(LONGEST_TTL) * 4 / 5))
             }
         }
     }
@@ -257,6 +272,8 @@ fn unix_now() -> i64 {
 
 /// A server that asks for less is not asked more often than this, unless the configured TTL is shorter.
 const SHORTEST_TTL: Duration = Duration::from_secs(60);
+/// So that the arithmetic cannot overflow, whatever was configured.
+const LONGEST_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 const FILE_POLL: Duration = Duration::from_secs(1);

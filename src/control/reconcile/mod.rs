@@ -4,19 +4,21 @@
 //! the whole is compiled anew and published whole, or nothing is: after a fault the last good generation goes on. It
 //! must never wait for the network; the key tasks do that.
 
+mod issuer;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 use crate::control::IssuerSettings;
-use crate::control::jwks::KeyTask;
+use crate::control::jwks::Confirmed;
 use crate::snapshot::handoff::{KeyMisses, Publisher};
 use crate::snapshot::{CompileFault, CompileSettings, IssuerKeys, Plan, Snapshot, compile};
-use crate::telemetry::{Metrics, Missing, Readiness};
-use crate::token::KeySet;
+use crate::telemetry::{Metrics, Readiness};
+use issuer::Issuer;
+pub(super) use issuer::{KeyReport, KeyReports};
 
 /// Makes the writer: the handle that others send to, and the loop, which must run on the control runtime. The loop, and
 /// with it every key task, ends when every handle is gone.
@@ -85,14 +87,6 @@ enum PlanMessage {
     Rejected,
 }
 
-#[derive(Debug)]
-struct KeyReport {
-    task: u64,
-    issuer: Arc<str>,
-    keys: Option<Arc<KeySet>>,
-    published: oneshot::Sender<()>,
-}
-
 impl Reconciler {
     /// Puts a configuration in force. Returns the generation that is then in force.
     ///
@@ -118,35 +112,6 @@ impl Reconciler {
     }
 }
 
-/// How a key task reports.
-#[derive(Clone, Debug)]
-pub(super) struct KeyReports {
-    task: u64,
-    issuer: Arc<str>,
-    reports: mpsc::Sender<KeyReport>,
-}
-
-impl KeyReports {
-    /// Returns when a snapshot with these keys is published.
-    pub(super) async fn changed(&self, keys: Option<Arc<KeySet>>) {
-        let (published, is_published) = oneshot::channel();
-        let report = KeyReport {
-            task: self.task,
-            issuer: Arc::clone(&self.issuer),
-            keys,
-            published,
-        };
-        if self.reports.send(report).await.is_ok() {
-            let _ = is_published.await;
-        }
-    }
-
-    /// Returns when the writer has ended.
-    pub(super) async fn closed(&self) {
-        self.reports.closed().await;
-    }
-}
-
 #[derive(Debug)]
 struct State {
     settings: ReconcileSettings,
@@ -157,28 +122,6 @@ struct State {
     /// Whether a plan has ever taken effect.
     is_configured: bool,
     next_task: u64,
-}
-
-#[derive(Debug)]
-struct Issuer {
-    settings: IssuerSettings,
-    keys: IssuerKeys,
-    task: Option<RunningTask>,
-    /// Held until there have been keys.
-    missing: Option<Missing>,
-}
-
-/// Ends the task when it is dropped.
-#[derive(Debug)]
-struct RunningTask {
-    id: u64,
-    handle: JoinHandle<()>,
-}
-
-impl Drop for RunningTask {
-    fn drop(&mut self) {
-        self.handle.abort();
-    }
 }
 
 impl State {
@@ -254,48 +197,35 @@ impl State {
 
     fn replace_issuers(&mut self, settings: Vec<IssuerSettings>, mut keys: HashMap<String, IssuerKeys>) {
         let mut old = std::mem::take(&mut self.issuers);
+        let mut retired = Vec::new();
         for settings in settings {
-            let kept = old
-                .remove(&settings.issuer)
-                .filter(|issuer| issuer.settings == settings);
-            let issuer = match (kept, keys.remove(&settings.issuer)) {
-                (Some(kept), _) => kept,
-                (None, Some(keys)) => self.start(settings, keys),
+            let known = old.remove(&settings.issuer);
+            let issuer = match (known, keys.remove(&settings.issuer)) {
+                (Some(known), _) if known.settings == settings => known,
+                (known, Some(keys)) => {
+                    let confirmed = known
+                        .as_ref()
+                        .map(|known| known.confirmed.clone())
+                        .unwrap_or_default();
+                    // Its condition must not end before the new one begins.
+                    retired.extend(known);
+                    self.start(settings, keys, confirmed)
+                }
                 // The same issuer twice; `config` does not let that through.
-                (None, None) => continue,
+                (_, None) => continue,
             };
             self.issuers.insert(issuer.settings.issuer.clone(), issuer);
         }
         // What is left in `old` is gone or has changed: dropping it ends its task and its condition.
     }
 
-    fn start(&mut self, settings: IssuerSettings, keys: IssuerKeys) -> Issuer {
-        let task = settings.source.as_ref().map(|source| {
-            self.next_task = self.next_task.wrapping_add(1);
-            let reports = KeyReports {
-                task: self.next_task,
-                issuer: Arc::from(&*settings.issuer),
-                reports: self.reports.clone(),
-            };
-            let metrics = self.settings.metrics.issuer(&settings.issuer);
-            let misses = Arc::clone(&keys.misses);
-            let task = KeyTask::new(&settings, source, keys.keys.clone(), misses, metrics, reports);
-            RunningTask {
-                id: self.next_task,
-                handle: tokio::spawn(task.run()),
-            }
-        });
-        let missing = (task.is_some() && keys.keys.is_none()).then(|| {
-            self.settings
-                .readiness
-                .missing(format!("issuer {}: no keys yet", settings.issuer))
-        });
-        Issuer {
-            settings,
-            keys,
-            task,
-            missing,
-        }
+    fn start(&mut self, settings: IssuerSettings, keys: IssuerKeys, confirmed: Confirmed) -> Issuer {
+        self.next_task = self.next_task.wrapping_add(1);
+        let reports = KeyReports::new(self.next_task, &settings.issuer, self.reports.clone());
+        let ReconcileSettings {
+            metrics, readiness, ..
+        } = &self.settings;
+        Issuer::start(settings, keys, confirmed, reports, metrics, readiness)
     }
 
     fn keys_changed(&mut self, report: KeyReport) {
@@ -303,7 +233,7 @@ impl State {
             return;
         };
         // A task that was replaced may have left a report behind.
-        if issuer.task.as_ref().map(|task| task.id) != Some(report.task) {
+        if !issuer.is_of(&report) {
             return;
         }
         issuer.keys.keys = report.keys;

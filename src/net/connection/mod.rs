@@ -5,6 +5,8 @@
 //! byte, send 300 KB of headers, or keep a connection open without a request), and drains. It must never look at what
 //! a request says: that is the service's work.
 
+mod service;
+
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -14,18 +16,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use crate::net::activity::{ActiveRequest, Activity, Overdue, Phase, ReadBefore, WatchedStream};
+use crate::net::activity::{Activity, Overdue, Phase, ReadBefore, WatchedStream};
 use crate::net::{DrainWatcher, Limits, Timeouts};
+use service::WatchedService;
 
 /// What a listener speaks in cleartext.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,10 +86,10 @@ impl ConnectionSettings {
             http1: http1_builder(limits),
             http2: http2_builder(limits),
             patience: Patience {
-                first_byte: timeouts.first_byte,
-                header: timeouts.header,
-                idle: timeouts.idle,
-                write: timeouts.body,
+                first_byte: timeouts.first_byte.min(LONGEST_WAIT),
+                header: timeouts.header.min(LONGEST_WAIT),
+                idle: timeouts.idle.min(LONGEST_WAIT),
+                write: timeouts.body.min(LONGEST_WAIT),
             },
         }
     }
@@ -134,10 +136,7 @@ where
     }
 
     let io = TokioIo::new(WatchedStream::new(stream, read_before, Arc::clone(&activity)));
-    let service = WatchedService {
-        service,
-        activity: Arc::clone(&activity),
-    };
+    let service = WatchedService::new(service, Arc::clone(&activity));
     if is_http2 {
         drive(
             settings.http2.serve_connection(io, service),
@@ -290,87 +289,6 @@ where
     }
 }
 
-/// The service, noting when a request begins and when its response is over.
-#[derive(Debug)]
-struct WatchedService<S> {
-    service: S,
-    activity: Arc<Activity>,
-}
-
-impl<S, B> Service<Request<Incoming>> for WatchedService<S>
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-{
-    type Response = Response<WatchedBody<B>>;
-    type Error = Infallible;
-    type Future = WatchedResponse<S::Future>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let active = Some(ActiveRequest::begin(&self.activity));
-        WatchedResponse {
-            response: self.service.call(request),
-            active,
-        }
-    }
-}
-
-pin_project! {
-    /// The response to come.
-    struct WatchedResponse<F> {
-        #[pin]
-        response: F,
-        active: Option<ActiveRequest>,
-    }
-}
-
-impl<F, B> Future for WatchedResponse<F>
-where
-    F: Future<Output = Result<Response<B>, Infallible>>,
-{
-    type Output = Result<Response<WatchedBody<B>>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        let response = ready!(this.response.poll(cx));
-        let active = this.active.take();
-        Poll::Ready(response.map(|response| {
-            response.map(|body| WatchedBody {
-                body,
-                _active: active,
-            })
-        }))
-    }
-}
-
-pin_project! {
-    /// The response body; the request is over when hyper drops it.
-    struct WatchedBody<B> {
-        #[pin]
-        body: B,
-        _active: Option<ActiveRequest>,
-    }
-}
-
-impl<B: Body> Body for WatchedBody<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 impl<F> Executor<F> for LocalExecutor
 where
     F: Future + 'static,
@@ -434,6 +352,8 @@ const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 const FRAME: u32 = 16 << 10;
 const HPACK_TABLE: u32 = 4 << 10;
+/// So that adding it to a time cannot overflow, whatever was configured.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Until an idle HTTP/2 connection is cut after its GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(1);
 

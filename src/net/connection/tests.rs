@@ -114,7 +114,7 @@ fn a_silent_client_is_closed() {
         local(async {
             let (address, _trigger, mut ended) = serve(protocol).await;
             let mut stream = TcpStream::connect(address).await.unwrap();
-            closed_within(&mut stream, 150, 500).await;
+            closed_within(&mut stream, 150, 1_500).await;
             assert!(ended.recv().await.unwrap().contains("FirstByte"));
         });
     }
@@ -126,7 +126,7 @@ fn a_partial_preface_is_closed() {
         let (address, _trigger, mut ended) = serve(Protocol::Http1OrHttp2Cleartext).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"PRI * HT").await.unwrap();
-        closed_within(&mut stream, 150, 500).await;
+        closed_within(&mut stream, 150, 1_500).await;
         assert!(ended.recv().await.unwrap().contains("FirstByte"));
     });
 }
@@ -151,7 +151,7 @@ fn a_dribbled_head_is_closed() {
                 .expect("still open");
             let took = begin.elapsed();
             assert!(
-                took >= Duration::from_millis(250) && took < Duration::from_millis(700),
+                took >= Duration::from_millis(250) && took < Duration::from_millis(1_500),
                 "{took:?}"
             );
             assert!(ended.recv().await.unwrap().contains("Head"));
@@ -180,7 +180,7 @@ fn an_idle_connection_is_closed_later_than_a_silent_one() {
                 );
                 sleep(Duration::from_millis(250)).await;
             }
-            closed_within(&mut stream, 250, 700).await;
+            closed_within(&mut stream, 250, 1_500).await;
             assert!(ended.recv().await.unwrap().contains("Idle"));
         });
     }
@@ -312,8 +312,8 @@ fn a_drain_lets_a_request_end_and_closes_idle_connections_at_once() {
 
         let begin = Instant::now();
         let drained = tokio::task::spawn_local(trigger.drain(Duration::from_secs(5)));
-        closed_within(&mut idle, 0, 150).await;
-        closed_within(&mut silent, 0, 150).await;
+        closed_within(&mut idle, 0, 600).await;
+        closed_within(&mut silent, 0, 600).await;
         let answer = until_closed(&mut busy).await.unwrap();
         assert!(
             answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"),
