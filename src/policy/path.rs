@@ -90,17 +90,21 @@ impl<'a> RequestPath<'a> {
     }
 }
 
-/// What a literal of a pattern is compared with: the segment without its `;` parameters, percent-decoded.
+/// What a literal of a pattern is compared with: the segment percent-decoded, without its `;` parameters. Cut after
+/// decoding, so that `/admin%3Bx` meets the route of `/admin` as well: some upstreams cut there.
 pub(super) fn literal_of(segment: &str) -> Cow<'_, [u8]> {
-    let bytes = match segment.split_once(';') {
-        Some((name, _parameters)) => name.as_bytes(),
-        None => segment.as_bytes(),
-    };
+    let bytes = segment.as_bytes();
     if bytes.contains(&b'%') {
-        Cow::Owned(decode(bytes))
+        let mut decoded = decode(bytes);
+        decoded.truncate(without_parameters(&decoded).len());
+        Cow::Owned(decoded)
     } else {
-        Cow::Borrowed(bytes)
+        Cow::Borrowed(without_parameters(bytes))
     }
+}
+
+fn without_parameters(segment: &[u8]) -> &[u8] {
+    segment.split(|&byte| byte == b';').next().unwrap_or_default()
 }
 
 fn decode(bytes: &[u8]) -> Vec<u8> {
@@ -152,7 +156,7 @@ fn has_dot_segment(raw: &str) -> bool {
     loop {
         let found = bytes
             .split(|byte| matches!(byte, b'/' | b'\\'))
-            .map(|segment| segment.split(|&byte| byte == b';').next().unwrap_or_default())
+            .map(without_parameters)
             .any(|segment| segment == b"." || segment == b"..");
         if found {
             return true;
@@ -272,6 +276,8 @@ mod tests {
     fn literals_are_compared_decoded() {
         assert_eq!(&*literal_of("%61dmin"), b"admin");
         assert_eq!(&*literal_of("admin;x=1"), b"admin");
+        assert_eq!(&*literal_of("%61dmin%3Bx=1"), b"admin");
+        assert_eq!(&*literal_of("admin;%61"), b"admin");
         assert_eq!(&*literal_of("a%20b"), b"a b");
     }
 }
