@@ -21,3 +21,7 @@ mod oracle;
 mod accepted;
 #[path = "properties/refused.rs"]
 mod refused;
+#[path = "properties/routing.rs"]
+mod routing;
+#[path = "properties/paths.rs"]
+mod paths;
