@@ -73,6 +73,9 @@ impl<'a> RequestPath<'a> {
         if has_percent {
             forms = PathForms(forms.0 | encoded_forms(raw)?.0);
         }
+        if PathForms::of(&[PathForm::Semicolon]).is_subset_of(forms) && has_nameless_segment(raw) {
+            forms = forms.with(PathForm::DoubleSlash);
+        }
         if (has_dot || has_percent) && has_dot_segment(raw) {
             return Err(BadPath);
         }
@@ -147,6 +150,14 @@ fn encoded_forms(raw: &str) -> Result<PathForms, BadPath> {
         }
     }
     Ok(forms)
+}
+
+/// Whether a segment before the last is nothing but parameters: cutting them leaves `//`, so `/;/admin` could become
+/// `/admin`.
+fn has_nameless_segment(raw: &str) -> bool {
+    raw.rsplit('/')
+        .skip(1)
+        .any(|segment| segment.contains([';', '%']) && literal_of(segment).is_empty())
 }
 
 /// Whether a segment, after decoding as often as anything could decode it, is `.` or `..`. Encoded slashes separate
@@ -263,12 +274,21 @@ mod tests {
             ("/a//", PathForm::DoubleSlash),
             ("/a;v=1", PathForm::Semicolon),
             ("/a%3Bv=1", PathForm::Semicolon),
+            ("/a/;v=1", PathForm::Semicolon),
         ] {
             assert_eq!(
                 RequestPath::read(path).unwrap().forms(),
                 PathForms::of(&[form]),
                 "{path}"
             );
+        }
+    }
+
+    #[test]
+    fn a_segment_of_parameters_alone_is_an_empty_one() {
+        let both = PathForms::of(&[PathForm::Semicolon, PathForm::DoubleSlash]);
+        for path in ["/;/a", "/;v=1/a", "/%3B/a", "/a/;/b", "/a;v/;/b"] {
+            assert_eq!(RequestPath::read(path).unwrap().forms(), both, "{path}");
         }
     }
 
