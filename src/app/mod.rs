@@ -103,6 +103,7 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         addresses,
         admin,
         access_log,
+        readiness,
         orders,
         control,
         workers: Vec::new(),
