@@ -19,3 +19,6 @@ mod harness;
 
 #[path = "it/stands_up.rs"]
 mod stands_up;
+
+#[path = "it/reasons.rs"]
+mod reasons;
