@@ -51,6 +51,9 @@ pub(super) fn refuse(
     }
     if let Some(allow) = &denial.allow {
         fields.insert(ALLOW, allow.clone());
+    } else if denial.reason == Reason::MethodNotAllowed {
+        // `CONNECT` names no path, so nothing is allowed there; RFC 9110 section 15.5.6 asks for the field all the same.
+        fields.insert(ALLOW, HeaderValue::from_static(""));
     }
     fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if denial.reason.status() == StatusCode::SERVICE_UNAVAILABLE {
