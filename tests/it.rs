@@ -22,3 +22,9 @@ mod stands_up;
 
 #[path = "it/reasons.rs"]
 mod reasons;
+
+#[path = "it/algorithms.rs"]
+mod algorithms;
+
+#[path = "it/raw.rs"]
+mod raw;
