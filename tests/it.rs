@@ -28,3 +28,6 @@ mod algorithms;
 
 #[path = "it/raw.rs"]
 mod raw;
+
+#[path = "it/forwarding.rs"]
+mod forwarding;
