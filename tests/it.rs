@@ -31,3 +31,9 @@ mod raw;
 
 #[path = "it/forwarding.rs"]
 mod forwarding;
+
+#[path = "it/keys.rs"]
+mod keys;
+
+#[path = "it/reload.rs"]
+mod reload;
