@@ -37,3 +37,9 @@ mod keys;
 
 #[path = "it/reload.rs"]
 mod reload;
+
+#[path = "it/drain.rs"]
+mod drain;
+
+#[path = "it/report.rs"]
+mod report;

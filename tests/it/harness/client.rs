@@ -21,6 +21,14 @@ impl Client {
         }
     }
 
+    /// Like [`Self::connect`], where the other side may be gone.
+    pub(crate) fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, DEADLINE)?;
+        Ok(Self {
+            wire: Wire::new(stream),
+        })
+    }
+
     /// Sends bytes as they are. That the other side may have left already shows in what is read afterwards.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         drop(self.wire.send(bytes.as_ref()));
