@@ -101,6 +101,7 @@ impl Control {
         let finished = reload.until_stopped(self.settings.files, orders).await;
         let _draining = readiness.missing("draining");
         tracing::info!("draining");
+        self.drain.announce();
         tokio::time::sleep(timeouts.pre_drain).await;
         let cut = self.drain.drain(timeouts.drain).await;
         let _ = self.stop_workers.send(true);

@@ -135,6 +135,11 @@ impl Activity {
 pub(super) struct ActiveRequest(Arc<Activity>);
 
 impl ActiveRequest {
+    /// Whether the process is about to end.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.0.in_flight.is_leaving()
+    }
+
     pub(super) fn begin(activity: &Arc<Activity>) -> Self {
         activity.requests.fetch_add(1, Relaxed);
         Self(Arc::clone(activity))

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 pub fn drain() -> (DrainTrigger, DrainWatcher) {
     let (begun, _) = watch::channel(false);
     let shared = Arc::new(Shared {
+        leaving: AtomicBool::new(false),
         draining: AtomicBool::new(false),
         deadline: OnceLock::new(),
         begun,
@@ -52,6 +53,7 @@ pub struct InFlight {
 
 #[derive(Debug)]
 struct Shared {
+    leaving: AtomicBool,
     draining: AtomicBool,
     deadline: OnceLock<Instant>,
     begun: watch::Sender<bool>,
@@ -71,10 +73,16 @@ impl DrainTrigger {
         self.shared.open().wakers.len()
     }
 
+    /// A drain will begin soon: from now on clients are told to use another connection, and none is closed on them.
+    pub fn announce(&self) {
+        self.shared.leaving.store(true, Ordering::Release);
+    }
+
     /// Tells every watcher, then waits until nothing is open or `grace` is over. Returns how many were left.
     pub async fn drain(self, grace: Duration) -> usize {
         let deadline = Instant::now() + grace.min(LONGEST_GRACE);
         let _ = self.shared.deadline.set(deadline);
+        self.announce();
         self.shared.draining.store(true, Ordering::Release);
         self.shared.begun.send_replace(true);
         let wakers: Vec<Waker> = self
@@ -132,6 +140,11 @@ impl DrainWatcher {
 }
 
 impl InFlight {
+    /// Whether a drain was announced or has begun.
+    pub fn is_leaving(&self) -> bool {
+        self.shared.leaving.load(Ordering::Acquire)
+    }
+
     /// Wakes this task once when a drain begins. A task that calls this and then looks at
     /// [`DrainWatcher::is_draining`] misses no drain.
     pub fn wake_on_drain(&self, waker: &Waker) {

@@ -1,13 +1,15 @@
 //! The service that a connection was given, noting when requests begin and end.
 //!
-//! Only `connection` uses it. It changes nothing in requests and responses.
+//! Only `connection` uses it. It changes nothing in requests, and in responses only this: once a drain is announced,
+//! HTTP/1.1 clients are told that the connection closes (RFC 9112 section 9.6). HTTP/2 says GOAWAY when it begins.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use http::header::CONNECTION;
+use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::service::Service;
@@ -38,9 +40,11 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let active = Some(ActiveRequest::begin(&self.activity));
+        let is_http1 = request.version() <= Version::HTTP_11;
         WatchedResponse {
             response: self.service.call(request),
             active,
+            is_http1,
         }
     }
 }
@@ -51,6 +55,7 @@ pin_project! {
         #[pin]
         response: F,
         active: Option<ActiveRequest>,
+        is_http1: bool,
     }
 }
 
@@ -64,7 +69,13 @@ where
         let this = self.project();
         let response = ready!(this.response.poll(cx));
         let active = this.active.take();
-        Poll::Ready(response.map(|response| {
+        let says_close = *this.is_http1 && active.as_ref().is_some_and(ActiveRequest::is_leaving);
+        Poll::Ready(response.map(|mut response| {
+            if says_close && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             response.map(|body| WatchedBody {
                 body,
                 _active: active,
