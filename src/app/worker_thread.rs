@@ -84,6 +84,8 @@ impl WorkerThread {
             let (slots, drain) = (Arc::clone(&self.slots), self.drain.clone());
             tokio::task::spawn_local(accept_loop(listener, slots, drain, on_connection));
         }
+        // The sockets live as long as the accept loops: once a drain begins, clients are refused rather than kept waiting.
+        self.listeners.clear();
         let _ = accepting.send(Ok(()));
         let mut tidy = tokio::time::interval(TIDY_EVERY);
         loop {
