@@ -43,3 +43,6 @@ mod drain;
 
 #[path = "it/report.rs"]
 mod report;
+
+#[path = "it/cli.rs"]
+mod cli;

@@ -34,7 +34,7 @@ fn a_signal_drains_without_a_failure() {
         Duration::from_millis(5),
         Box::new(Behaviour::Echo),
     ));
-    let mut process = Process::start(&yaml(&issuer, &upstream, "{ drain: 10s, pre_drain: 1s }"));
+    let mut process = Process::start(&yaml(&issuer, &upstream, "{ drain: 10s, pre_drain: 3s }"));
     let (address, admin) = (process.address(), process.admin());
     let is_over = Arc::new(AtomicBool::new(false));
     let count = Arc::new(AtomicUsize::new(0));
@@ -93,6 +93,10 @@ fn a_signal_drains_without_a_failure() {
     for thread in threads {
         thread.join().expect("a request failed");
     }
+    assert!(
+        !process.has_ended(),
+        "the busy connections were told before anything was closed"
+    );
     assert_eq!(process.exit_code(), Some(0), "{:?}", process.log());
     assert!(ask(address, "/p/late").is_none());
     let lines = process.folder.log();
@@ -139,7 +143,7 @@ fn interrupt_drains_as_well() {
 #[test]
 fn what_is_in_flight_ends_within_the_grace() {
     let (issuer, upstream) = (Issuer::start(), Upstream::start());
-    let gateway = Gateway::start(&yaml(&issuer, &upstream, "{ drain: 15s }"));
+    let gateway = Gateway::start(&yaml(&issuer, &upstream, "{ drain: 15s, header: 1s }"));
     upstream.next(Behaviour::Chunks {
         chunks: vec![vec![b'x'; 1_000]; 10],
         pause: Duration::from_millis(100),
@@ -173,4 +177,22 @@ fn what_takes_longer_is_cut() {
     assert!(began.elapsed() >= Duration::from_millis(300));
     assert!(began.elapsed() < Duration::from_secs(10));
     assert!(client.is_closed_within(Duration::from_secs(5)));
+}
+
+#[test]
+fn nobody_is_kept_waiting_at_the_door() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::start());
+    let gateway = Gateway::start(&yaml(&issuer, &upstream, "{ drain: 15s }"));
+    let address = gateway.address();
+    upstream.next(Behaviour::Hold(Box::new(Behaviour::Echo)));
+    let mut client = gateway.client();
+    client.send(head("GET", "/p/held", &[], None));
+    upstream.wait_for_requests(1);
+    let draining = std::thread::spawn(move || gateway.shut_down());
+    eventually("new connections to be refused", || {
+        Client::try_connect(address).is_err()
+    });
+    upstream.release();
+    assert_eq!(client.response().status, 200);
+    assert_eq!(draining.join().unwrap(), 0);
 }
