@@ -46,3 +46,6 @@ mod report;
 
 #[path = "it/cli.rs"]
 mod cli;
+
+#[path = "it/properties.rs"]
+mod properties;
