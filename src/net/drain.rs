@@ -64,6 +64,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Open {
     next: u64,
+    /// How many were still open at the deadline, and have closed since.
+    cut: usize,
     wakers: HashMap<u64, Option<Waker>>,
 }
 
@@ -78,7 +80,7 @@ impl DrainTrigger {
         self.shared.leaving.store(true, Ordering::Release);
     }
 
-    /// Tells every watcher, then waits until nothing is open or `grace` is over. Returns how many were left.
+    /// Tells every watcher, then waits until nothing is open or `grace` is over. Returns how many were left then.
     pub async fn drain(self, grace: Duration) -> usize {
         let deadline = Instant::now() + grace.min(LONGEST_GRACE);
         let _ = self.shared.deadline.set(deadline);
@@ -96,12 +98,11 @@ impl DrainTrigger {
 
         loop {
             let closed = self.shared.closed.notified();
-            let left = self.in_flight();
-            if left == 0 {
-                return 0;
-            }
-            if tokio::time::timeout_at(deadline, closed).await.is_err() {
-                return self.in_flight();
+            // Connections end themselves at the deadline, which may be before this task looks.
+            let is_over = self.in_flight() == 0 || tokio::time::timeout_at(deadline, closed).await.is_err();
+            if is_over {
+                let open = self.shared.open();
+                return open.wakers.len() + open.cut;
             }
         }
     }
@@ -156,8 +157,14 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        let is_late = self
+            .shared
+            .deadline
+            .get()
+            .is_some_and(|deadline| Instant::now() >= *deadline);
         let mut open = self.shared.open();
         open.wakers.remove(&self.id);
+        open.cut += usize::from(is_late);
         let empty = open.wakers.is_empty();
         drop(open);
         if empty {
