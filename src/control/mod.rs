@@ -10,6 +10,7 @@ mod admin;
 mod test_issuer;
 
 pub use admin::{Admin, serve_admin};
+pub use jwks::fetch_keys;
 pub use reconcile::{ApplyError, NewPlan, ReconcileSettings, Reconciler, reconciler};
 pub use settings::{IssuerSettings, JwksSettings, KeySource};
 pub use watch::{FileChanges, FileWatch, watch_files};

@@ -57,6 +57,22 @@ enum PaceKind {
     Inline,
 }
 
+/// The keys of an issuer, fetched once as a key task would. For `explain`.
+///
+/// # Errors
+/// What is wrong, in words.
+pub async fn fetch_keys(settings: &IssuerSettings) -> Result<KeySet, String> {
+    let from = settings
+        .source
+        .as_ref()
+        .ok_or("no source of keys is configured")?;
+    match Source::new(&settings.issuer, from, &settings.jwks).fetch().await {
+        Ok(Answer::Keys { keys, .. }) => Ok(keys),
+        Ok(Answer::Unchanged) => Err("the file is unchanged".into()),
+        Err(fault) => Err(fault.to_string()),
+    }
+}
+
 impl KeyTask {
     /// `known` are keys that were fetched before a reload; they serve until the first fetch.
     pub(super) fn new(
