@@ -37,6 +37,7 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
     access_log: AccessLog,
+    readiness: Readiness,
     orders: mpsc::UnboundedSender<Order>,
     control: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
@@ -82,12 +83,13 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
     let (orders, received) = mpsc::unbounded_channel();
     let (stop_workers, stop) = watch::channel(false);
 
+    let readiness = Readiness::new();
     let control = Control {
         reconcile: ReconcileSettings {
             publisher,
             max_token_bytes: settings.limits.token_bytes,
             metrics: metrics.clone(),
-            readiness: Readiness::new(),
+            readiness: readiness.clone(),
         },
         admin: admin_listener,
         shown: Arc::new(ArcSwap::from_pointee(config::redacted(settings).to_string())),
@@ -134,6 +136,14 @@ impl Running {
     /// What the admin listener is bound to.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// Whether requests can be decided: `/readyz`.
+    ///
+    /// # Errors
+    /// What is missing, such as the keys of an issuer.
+    pub fn ready(&self) -> Result<(), Vec<String>> {
+        self.readiness.ready()
     }
 
     /// Reads the configuration again, as a change of its file would. Returns at once.

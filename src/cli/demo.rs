@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -39,6 +39,7 @@ const PERMISSIONS: [(&str, &str); 3] = [
 pub fn run(address: SocketAddr, out: &mut dyn Write) -> io::Result<Outcome> {
     match Demo::start(address) {
         Ok((demo, runtime, signals)) => {
+            runtime.block_on(demo.until_ready());
             demo.print(out)?;
             out.flush()?;
             runtime.block_on(signals.until_end(None));
@@ -103,6 +104,16 @@ impl Demo {
             runtime,
             signals,
         ))
+    }
+
+    /// Waits for the issuer's keys, so that what is printed works at once.
+    async fn until_ready(&self) {
+        for _ in 0..200 {
+            if self.gateway.ready().is_ok() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn print(&self, out: &mut dyn Write) -> io::Result<()> {

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::definition::{ApiDefinition, SigningAlg};
 
 /// A key pair, or an HMAC secret.
-pub struct SigningKey {
+pub(super) struct SigningKey {
     alg: Algorithm,
     key: EncodingKey,
     kid: String,
@@ -28,18 +28,18 @@ pub struct SigningKey {
 /// The key could not be made or used.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot sign: {0}")]
-pub struct SigningError(String);
+pub(super) struct SigningError(String);
 
 impl SigningError {
     /// Something beside the key is wrong.
-    pub fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         Self(text.into())
     }
 }
 
 impl SigningKey {
     /// A fresh key pair for an algorithm, or the given secret for an HS* one.
-    pub fn new(alg: SigningAlg, secret: Option<&[u8]>, kid: &str) -> Result<Self, SigningError> {
+    pub(super) fn new(alg: SigningAlg, secret: Option<&[u8]>, kid: &str) -> Result<Self, SigningError> {
         use SigningAlg::{
             ES256, ES384, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512,
         };
@@ -76,7 +76,7 @@ impl SigningKey {
     }
 
     /// The public half as a JWKS document.
-    pub fn jwks(&self) -> Result<String, SigningError> {
+    pub(super) fn jwks(&self) -> Result<String, SigningError> {
         let mut jwk = Jwk::from_encoding_key(&self.key, self.alg).map_err(failed)?;
         jwk.common.key_id = Some(self.kid.clone());
         jwk.common.public_key_use = Some(jsonwebtoken::jwk::PublicKeyUse::Signature);
@@ -84,7 +84,7 @@ impl SigningKey {
     }
 
     /// An access token for an API: the header of its profile, and these claims.
-    pub fn sign(&self, definition: &ApiDefinition, claims: &Value) -> Result<String, SigningError> {
+    pub(super) fn sign(&self, definition: &ApiDefinition, claims: &Value) -> Result<String, SigningError> {
         let mut header = Header::new(self.alg);
         header.kid = Some(self.kid.clone());
         header.typ = Some(

@@ -73,6 +73,9 @@ impl<'a> RequestPath<'a> {
         if has_percent {
             forms = PathForms(forms.0 | encoded_forms(raw)?.0);
         }
+        if PathForms::of(&[PathForm::Semicolon]).is_subset_of(forms) && has_nameless_segment(raw) {
+            forms = forms.with(PathForm::DoubleSlash);
+        }
         if (has_dot || has_percent) && has_dot_segment(raw) {
             return Err(BadPath);
         }
@@ -90,17 +93,21 @@ impl<'a> RequestPath<'a> {
     }
 }
 
-/// What a literal of a pattern is compared with: the segment without its `;` parameters, percent-decoded.
+/// What a literal of a pattern is compared with: the segment percent-decoded, without its `;` parameters. Cut after
+/// decoding, so that `/admin%3Bx` meets the route of `/admin` as well: some upstreams cut there.
 pub(super) fn literal_of(segment: &str) -> Cow<'_, [u8]> {
-    let bytes = match segment.split_once(';') {
-        Some((name, _parameters)) => name.as_bytes(),
-        None => segment.as_bytes(),
-    };
+    let bytes = segment.as_bytes();
     if bytes.contains(&b'%') {
-        Cow::Owned(decode(bytes))
+        let mut decoded = decode(bytes);
+        decoded.truncate(without_parameters(&decoded).len());
+        Cow::Owned(decoded)
     } else {
-        Cow::Borrowed(bytes)
+        Cow::Borrowed(without_parameters(bytes))
     }
+}
+
+fn without_parameters(segment: &[u8]) -> &[u8] {
+    segment.split(|&byte| byte == b';').next().unwrap_or_default()
 }
 
 fn decode(bytes: &[u8]) -> Vec<u8> {
@@ -145,6 +152,14 @@ fn encoded_forms(raw: &str) -> Result<PathForms, BadPath> {
     Ok(forms)
 }
 
+/// Whether a segment before the last is nothing but parameters: cutting them leaves `//`, so `/;/admin` could become
+/// `/admin`.
+fn has_nameless_segment(raw: &str) -> bool {
+    raw.rsplit('/')
+        .skip(1)
+        .any(|segment| segment.contains([';', '%']) && literal_of(segment).is_empty())
+}
+
 /// Whether a segment, after decoding as often as anything could decode it, is `.` or `..`. Encoded slashes separate
 /// here too, and `;` ends a segment, since some upstreams read them so.
 fn has_dot_segment(raw: &str) -> bool {
@@ -152,7 +167,7 @@ fn has_dot_segment(raw: &str) -> bool {
     loop {
         let found = bytes
             .split(|byte| matches!(byte, b'/' | b'\\'))
-            .map(|segment| segment.split(|&byte| byte == b';').next().unwrap_or_default())
+            .map(without_parameters)
             .any(|segment| segment == b"." || segment == b"..");
         if found {
             return true;
@@ -259,6 +274,7 @@ mod tests {
             ("/a//", PathForm::DoubleSlash),
             ("/a;v=1", PathForm::Semicolon),
             ("/a%3Bv=1", PathForm::Semicolon),
+            ("/a/;v=1", PathForm::Semicolon),
         ] {
             assert_eq!(
                 RequestPath::read(path).unwrap().forms(),
@@ -269,9 +285,19 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_of_parameters_alone_is_an_empty_one() {
+        let both = PathForms::of(&[PathForm::Semicolon, PathForm::DoubleSlash]);
+        for path in ["/;/a", "/;v=1/a", "/%3B/a", "/a/;/b", "/a;v/;/b"] {
+            assert_eq!(RequestPath::read(path).unwrap().forms(), both, "{path}");
+        }
+    }
+
+    #[test]
     fn literals_are_compared_decoded() {
         assert_eq!(&*literal_of("%61dmin"), b"admin");
         assert_eq!(&*literal_of("admin;x=1"), b"admin");
+        assert_eq!(&*literal_of("%61dmin%3Bx=1"), b"admin");
+        assert_eq!(&*literal_of("admin;%61"), b"admin");
         assert_eq!(&*literal_of("a%20b"), b"a b");
     }
 }

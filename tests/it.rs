@@ -1,0 +1,21 @@
+//! The integration tests: real sockets, one binary. One file per behaviour; `harness` has what stands around the
+//! gateway.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that meets the unexpected fails where it stands"
+)]
+
+#[allow(dead_code, reason = "each test binary uses its part")]
+#[path = "support/mod.rs"]
+mod support;
+
+#[allow(dead_code, reason = "a harness offers more than one test needs")]
+#[path = "it/harness/mod.rs"]
+mod harness;
+
+#[path = "it/stands_up.rs"]
+mod stands_up;

@@ -1,0 +1,34 @@
+//! What stands around the gateway in a test: an issuer, an upstream and clients, all on 127.0.0.1 with ports of their
+//! own.
+//!
+//! Servers run on threads and block, so a test needs no runtime, and each gives up at [`DEADLINE`] at the latest: no
+//! test can hang. Everything stops when it is dropped. The gateway itself is started by `gateway.rs`.
+
+pub(crate) mod client;
+pub(crate) mod http1;
+pub(crate) mod http2;
+pub(crate) mod issuer;
+pub(crate) mod metrics;
+pub(crate) mod server;
+pub(crate) mod upstream;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use client::Client;
+pub(crate) use http2::Http2Client;
+pub(crate) use issuer::{Issuer, IssuerMode};
+pub(crate) use metrics::Metrics;
+pub(crate) use upstream::{Behaviour, Upstream};
+
+/// How long anything may take. Far more than it should: only a fault comes near it.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Waits for a condition that no thread announces, such as a metric of the gateway.
+#[track_caller]
+pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < end, "in vain: {what}");
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+}
