@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::control::test_issuer::{Behaviour, TestIssuer, jwks};
 use crate::control::{JwksSettings, KeySource};
-use crate::definition::{ApiDefinition, Permission, SigningAlg, TokenDialect};
+use crate::definition::{ApiDefinition, Permission, SigningAlg};
 use crate::policy::{Conditions, Mode, PathPattern, RequirementPlan};
 use crate::snapshot::handoff::{Reader, handoff};
 use crate::snapshot::{ApiPlan, ForwardPlan, RoutePlan, ServerAddress, UpstreamPlan};
@@ -85,16 +85,9 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
     };
     ApiPlan {
         definition: Arc::new(ApiDefinition {
-            id: None,
-            name: None,
-            identifier: "https://items".into(),
             permissions: vec![permission],
             signing_alg: SigningAlg::ES256,
-            signing_secret: None,
-            token_lifetime: 86_400,
-            token_lifetime_for_web: 7_200,
-            enforce_policies: false,
-            token_dialect: TokenDialect::AccessToken,
+            ..ApiDefinition::new("https://items")
         }),
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
         signing_secret: None,
