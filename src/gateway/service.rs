@@ -5,15 +5,14 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use http::request::Parts;
-use http::{HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 
 use super::body::{RequestBody, ResponseBody};
 use super::forward::{Deadlines, Forwarded, forward};
 use super::headers;
 use super::record::Record;
-use super::respond::{Dialect, refuse};
+use super::respond::Reply;
 use super::sanitize::SanitizedHead;
 use super::verified::CachedVerifier;
 use super::worker::{Connection, View, Worker};
@@ -35,7 +34,7 @@ impl Worker {
         let request_id = self.next_id();
         let mut record = Record::start(Rc::clone(&self), &request, &request_id);
         let (parts, body) = request.into_parts();
-        let dialect = Dialect::of(&parts);
+        let reply = Reply::to(&parts, request_id);
         let view = self.view();
 
         let verdict = match SanitizedHead::read(&parts, &self.shared.settings.limits) {
@@ -52,25 +51,16 @@ impl Worker {
                 self.forward(
                     &view,
                     permit,
-                    parts,
-                    body,
-                    dialect,
+                    Request::from_parts(parts, body),
                     &connection,
-                    request_id,
+                    reply,
                     record,
                 )
                 .await
             }
             Decision::Refuse(denial) => {
                 record.refused(&view, &denial);
-                refuse(
-                    &denial,
-                    &view.snapshot.table,
-                    dialect,
-                    retry_after,
-                    &request_id,
-                    record,
-                )
+                reply.refuse(&denial, &view.snapshot.table, retry_after, record)
             }
         }
     }
@@ -145,16 +135,13 @@ impl Worker {
         decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "the phases of one request, called once")]
     async fn forward(
         &self,
         view: &Rc<View>,
         permit: Permit,
-        mut parts: Parts,
-        body: Incoming,
-        dialect: Dialect,
+        request: Request<Incoming>,
         connection: &Connection,
-        request_id: HeaderValue,
+        reply: Reply,
         mut record: Record,
     ) -> Response<ResponseBody> {
         record.permitted(view, &permit);
@@ -165,7 +152,7 @@ impl Worker {
                 route: Some(route_id),
                 ..Denial::of(reason)
             };
-            refuse(&denial, &view.snapshot.table, dialect, None, &request_id, record)
+            reply.refuse(&denial, &view.snapshot.table, None, record)
         };
         let table = &view.snapshot.table;
         let (Some(route), Some(target), Some(server)) = (
@@ -175,6 +162,7 @@ impl Worker {
         ) else {
             return refused(Reason::Internal, record);
         };
+        let (mut parts, body) = request.into_parts();
         let limit = route.max_body.unwrap_or(self.shared.settings.limits.body_bytes);
         if body.size_hint().lower() > limit {
             return refused(Reason::BodyTooLarge, record);
@@ -185,7 +173,7 @@ impl Worker {
             target,
             &permit,
             connection,
-            &request_id,
+            &reply.request_id,
         );
         let pause = self.shared.settings.timeouts.body;
         let (body, progress) = RequestBody::new(body, limit, pause, &view.snapshot);
