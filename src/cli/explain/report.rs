@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Described, route_of};
 use crate::policy::{Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable};
-use crate::token::TokenError;
+use crate::token::{Json, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
 const CHECKS: [(&str, &[Reason]); 17] = [
@@ -128,11 +128,33 @@ pub(super) fn explanation(
     }
 }
 
+/// What went wrong, for the operator: unlike a client, it may see what the token says.
 fn detail(denial: &Denial) -> String {
-    denial
-        .detail
+    let claim = match denial.reason {
+        Reason::InsufficientScope => "scope",
+        Reason::InsufficientPermission => "permissions",
+        _ => {
+            return denial
+                .detail
+                .as_ref()
+                .map_or_else(|| denial.reason.text().into(), ToString::to_string);
+        }
+    };
+    let held = denial
+        .principal
         .as_ref()
-        .map_or_else(|| denial.reason.text().into(), ToString::to_string)
+        .and_then(|principal| principal.claim(claim));
+    let held: Vec<&str> = match held {
+        Some(Json::String(text)) => text.split(' ').collect(),
+        Some(Json::Array(elements)) => elements.iter().filter_map(Json::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let held = if held.is_empty() {
+        "none".into()
+    } else {
+        held.join(", ")
+    };
+    format!("{}; its `{claim}`: {held}", denial.reason.text())
 }
 
 fn asks(route: &Route) -> String {
