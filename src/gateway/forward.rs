@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
@@ -38,6 +38,10 @@ pub(super) async fn forward(
     deadlines: Deadlines,
 ) -> Result<Forwarded, Reason> {
     match send(request, server, deadlines).await {
+        // We never ask for another protocol, so nothing on this connection can be believed any more.
+        Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Err(Reason::UpstreamProtocol)
+        }
         Ok((response, lease)) => Ok(Forwarded {
             response,
             lease,
