@@ -11,3 +11,5 @@ pub mod net;
 pub mod gateway;
 pub mod control;
 pub mod config;
+pub mod app;
+pub mod cli;

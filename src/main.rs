@@ -1,3 +1,7 @@
-//! The command line.
+//! The `scopegate` command: a table of contents. The commands are in `cli`, one file each.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    scopegate::cli::main()
+}

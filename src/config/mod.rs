@@ -1,13 +1,36 @@
 //! From a YAML file to validated settings.
+//!
+//! Called by `app` and `cli`. A configuration is either valid as a whole, or none of it is used; every fault of it is
+//! reported at once, with its place. Nothing here opens a socket, and no fault ever shows a secret.
+
+mod address;
+mod bounds;
+mod faults;
+mod file;
+mod parse;
+mod reader;
+mod redacted;
+mod resolve;
+mod secret;
+mod source;
+mod values;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::control::IssuerSettings;
+use crate::definition::Place;
 use crate::net::{Limits, ListenerSettings, Timeouts};
 use crate::snapshot::Plan;
 use crate::telemetry::AccessLogSettings;
+
+pub use address::is_loopback;
+pub use faults::{Fault, Faults};
+pub use redacted::redacted;
+pub use source::{LARGEST_FILE, Sources, System};
+
+use reader::FromNode as _;
 
 /// Everything that a file says, validated; no `Option` where a default exists.
 #[derive(Clone, Debug)]
@@ -35,3 +58,42 @@ pub struct Settings {
     /// SHA-256 over the content of all of `files`, in lower-case hexadecimal: the `hash` of `config_info`.
     pub hash: String,
 }
+
+/// Reads a configuration from the disk and the environment of the process.
+pub fn load(path: &Path) -> Result<Settings, Faults> {
+    load_with(path, &System)
+}
+
+/// Reads a configuration from anywhere. Relative paths are relative to the file that names them.
+pub fn load_with(path: &Path, sources: &dyn Sources) -> Result<Settings, Faults> {
+    let mut files = source::Files::new(sources);
+    let mut faults = Vec::new();
+    let document = files.document(path, &Place::whole(path), &mut faults);
+    let file = document.and_then(|document| file::File::from_node("configuration", &document, &mut faults));
+    let resolved = file.map(|file| resolve::resolve(&file, &mut files, &mut faults));
+    let (files, hash) = files.finish();
+    let Some(resolved) = resolved.filter(|_| faults.is_empty()) else {
+        return Err(Faults::new(faults, files));
+    };
+    Ok(Settings {
+        listeners: resolved.listeners,
+        admin: resolved.admin,
+        workers: resolved.workers,
+        limits: resolved.limits,
+        timeouts: resolved.timeouts,
+        token_cache_entries: resolved.token_cache_entries,
+        access_log: resolved.access_log,
+        issuers: resolved.issuers,
+        plan: resolved.plan,
+        files,
+        hash,
+    })
+}
+
+/// The JSON Schema (draft 2020-12) of a configuration.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(file::File).to_value()
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,5 +2,15 @@
 //! single writer of the snapshot.
 
 mod settings;
+mod reconcile;
+mod jwks;
+mod watch;
+mod admin;
+#[cfg(test)]
+mod test_issuer;
 
+pub use admin::{Admin, serve_admin};
+pub use jwks::fetch_keys;
+pub use reconcile::{ApplyError, NewPlan, ReconcileSettings, Reconciler, reconciler};
 pub use settings::{IssuerSettings, JwksSettings, KeySource};
+pub use watch::{FileChanges, FileWatch, watch_files};

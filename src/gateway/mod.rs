@@ -1,1 +1,19 @@
 //! The data plane: one request from head to response. With `net`, the only async code on a request's path.
+//!
+//! Read `service` first. A worker is one thread: nothing in here is shared between workers but the snapshot, the cache
+//! of verified tokens, metrics and the access log. It must never write the snapshot, and never do I/O other than
+//! forwarding.
+
+mod body;
+mod forward;
+mod headers;
+mod pool;
+mod record;
+mod respond;
+mod sanitize;
+mod service;
+mod verified;
+
+pub use body::{BodyError, ResponseBody};
+pub use service::{Connection, GatewaySettings, Shared, Worker};
+pub use verified::VerifiedTokens;

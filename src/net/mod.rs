@@ -1,5 +1,17 @@
 //! Sockets: accepting, serving HTTP on them, connecting, draining. It knows nothing of tokens, routes or snapshots.
 
 mod settings;
+mod drain;
+mod listener;
+mod activity;
+mod connection;
+mod connector;
+mod fetch;
 
+pub use activity::Overdue;
+pub use connection::{ConnectionEnd, ConnectionSettings, Protocol, serve_connection};
+pub use connector::{AddressRule, ClientTls, ConnectError, TrustError, connect};
+pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
+pub use fetch::{FetchError, Fetched, Fetcher};
+pub use listener::{BoundListener, ClientSocket, ConnectionSlots, accept_loop};
 pub use settings::{Limits, ListenerSettings, Timeouts};

@@ -57,7 +57,7 @@ pub struct Timeouts {
     pub header: Duration,
     /// Between two requests of one connection.
     pub idle: Duration,
-    /// Between two parts of a request body.
+    /// Between two parts of a request body; also how long a client may leave what was sent to it unread.
     pub body: Duration,
     /// How long requests in flight may take once a drain has begun.
     pub drain: Duration,

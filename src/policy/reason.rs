@@ -3,6 +3,8 @@
 //! A new reason is added here and nowhere else. The text is what a client may know: it names the check, never the
 //! token, and nothing that the client sent.
 
+use std::sync::LazyLock;
+
 use http::StatusCode;
 
 use crate::token::{BearerError, TokenError};
@@ -206,6 +208,12 @@ impl Reason {
             Self::UpstreamProtocol => facts("upstream_protocol", 502, C::None, S::Forward, "the upstream broke off or did not speak HTTP"),
             Self::Internal => facts("internal", 500, C::None, S::Forward, "the gateway failed"),
         }
+    }
+
+    /// The words of [`Reason::ALL`], by index.
+    pub fn names() -> &'static [&'static str] {
+        static NAMES: LazyLock<[&str; 41]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        &*NAMES
     }
 
     /// The word, in snake case.

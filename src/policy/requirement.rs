@@ -1,5 +1,6 @@
 //! What a route asks, compiled against a definition: names have become bits.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -36,6 +37,14 @@ pub struct TokenRequirement {
     step_up: Option<StepUp>,
     /// For the `scope` of a challenge: every name that the route mentions, separated by spaces.
     asked: Box<str>,
+    names: Names,
+}
+
+/// The names behind the bits, for people.
+#[derive(Debug)]
+struct Names {
+    all_of: Vec<String>,
+    any_of: Vec<String>,
 }
 
 impl Requirement {
@@ -72,6 +81,10 @@ impl Requirement {
             clients: clients.clone(),
             step_up: step_up.clone(),
             asked: names.join(" ").into(),
+            names: Names {
+                all_of: all_of.clone(),
+                any_of: any_of.clone(),
+            },
         })))
     }
 }
@@ -117,6 +130,51 @@ impl TokenRequirement {
     /// What a step-up challenge asks for.
     pub fn step_up(&self) -> Option<&StepUp> {
         self.step_up.as_ref()
+    }
+}
+
+impl fmt::Display for TokenRequirement {
+    /// For people: `all of read:items write:items (in \`scope\`)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let source = match self.source {
+            ScopeSource::Scope => "scope",
+            ScopeSource::Permissions => "permissions",
+        };
+        let mut parts = Vec::new();
+        if !self.names.all_of.is_empty() {
+            parts.push(format!("{} (in `{source}`)", self.names.all_of.join(" and ")));
+        }
+        if !self.names.any_of.is_empty() {
+            parts.push(format!("{} (in `{source}`)", self.names.any_of.join(" or ")));
+        }
+        for test in &self.claims {
+            parts.push(format!("{} one of {}", test.claim, test.values.join(", ")));
+        }
+        if !self.clients.is_empty() {
+            parts.push(format!("client one of {}", self.clients.join(", ")));
+        }
+        if let Some(step_up) = &self.step_up {
+            let within = step_up
+                .within
+                .map(|within| format!(" within {} s", within.as_secs()));
+            let how = step_up
+                .methods
+                .iter()
+                .chain(&step_up.acr)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(", ");
+            parts.push(
+                format!("step-up{} {how}", within.unwrap_or_default())
+                    .trim_end()
+                    .into(),
+            );
+        }
+        if parts.is_empty() {
+            f.write_str("a valid token")
+        } else {
+            f.write_str(&parts.join("; "))
+        }
     }
 }
 

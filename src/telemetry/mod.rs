@@ -1,5 +1,15 @@
 //! What operators see: metrics, access log, health. It must never hold a token, a secret or an unbounded label.
 
 mod settings;
+mod families;
+mod metrics;
+mod route_metrics;
+mod access_log;
+mod line;
+mod health;
 
+pub use access_log::{AccessLog, AccessRecord};
+pub use health::{Missing, Readiness};
+pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, Stage, UnknownKid, UpstreamMetrics};
+pub use route_metrics::{Decision, RouteMetrics, Source};
 pub use settings::{AccessLogOutput, AccessLogSettings};

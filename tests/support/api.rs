@@ -49,9 +49,6 @@ impl TestApi {
 
     pub(crate) fn definition(self) -> ApiDefinition {
         ApiDefinition {
-            id: None,
-            name: None,
-            identifier: AUDIENCE.into(),
             permissions: SCOPES
                 .iter()
                 .map(|&value| Permission {
@@ -60,11 +57,9 @@ impl TestApi {
                 })
                 .collect(),
             signing_alg: self.alg,
-            signing_secret: None,
-            token_lifetime: 86_400,
-            token_lifetime_for_web: 7_200,
             enforce_policies: self.enforce_policies,
             token_dialect: self.dialect,
+            ..ApiDefinition::new(AUDIENCE)
         }
     }
 

@@ -1,0 +1,219 @@
+//! The control thread: reconcile, keys, admin and reload, and the order in which a drain takes the planes down.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{StartError, system};
+use crate::config::{self, Faults, Settings};
+use crate::control::{
+    Admin, ApplyError, FileWatch, NewPlan, ReconcileSettings, Reconciler, reconciler, serve_admin,
+    watch_files,
+};
+use crate::net::{BoundListener, DrainTrigger, drain};
+
+/// What the control thread is told to do.
+pub(super) enum Order {
+    Reload,
+    /// Ends; how many connections were cut is sent when all is over.
+    Stop {
+        finished: std::sync::mpsc::Sender<usize>,
+    },
+}
+
+/// Everything that runs on the control thread.
+pub(super) struct Control {
+    pub(super) reconcile: ReconcileSettings,
+    pub(super) admin: Option<BoundListener>,
+    pub(super) shown: Arc<ArcSwap<String>>,
+    pub(super) settings: Settings,
+    pub(super) path: Option<PathBuf>,
+    pub(super) drain: DrainTrigger,
+    pub(super) stop_workers: watch::Sender<bool>,
+}
+
+impl Control {
+    /// Starts the thread, and returns once the first plan is in force.
+    pub(super) fn spawn(self, orders: mpsc::UnboundedReceiver<Order>) -> Result<JoinHandle<()>, StartError> {
+        let (applied, is_applied) = std::sync::mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(system)?;
+        let thread = thread::Builder::new()
+            .name("control".into())
+            .spawn(move || {
+                runtime.block_on(self.run(orders, &applied));
+                // Look-ups of names may still be running, and nobody waits for them.
+                runtime.shutdown_background();
+            })
+            .map_err(system)?;
+        match is_applied.recv() {
+            Ok(Ok(())) => Ok(thread),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_ended) => Err(StartError::System("the control thread ended".into())),
+        }
+    }
+
+    async fn run(
+        self,
+        orders: mpsc::UnboundedReceiver<Order>,
+        applied: &std::sync::mpsc::Sender<Result<(), ApplyError>>,
+    ) {
+        let readiness = self.reconcile.readiness.clone();
+        let metrics = self.reconcile.metrics.clone();
+        let (reconciler, reconciling) = reconciler(self.reconcile);
+        let reconciling = tokio::spawn(reconciling);
+        let first = reconciler.apply(new_plan(&self.settings)).await;
+        let is_in_force = first.is_ok();
+        let _ = applied.send(first.map(drop));
+        if !is_in_force {
+            return;
+        }
+        let (admin_drain, admin_watcher) = drain();
+        let (admin_ended, admin_has_ended) = oneshot::channel();
+        if let Some(listener) = self.admin {
+            let admin = Admin {
+                metrics,
+                readiness: readiness.clone(),
+                config: Arc::clone(&self.shown),
+            };
+            tokio::spawn(async move {
+                if let Err(error) = serve_admin(&listener, admin, admin_watcher).await {
+                    tracing::error!(%error, "the admin listener has ended");
+                }
+                let _ = admin_ended.send(());
+            });
+        } else {
+            drop(admin_ended);
+        }
+        let reload = Reload {
+            reconciler,
+            shown: self.shown,
+            fixed: Fixed::of(&self.settings),
+            path: self.path,
+        };
+        let timeouts = self.settings.timeouts.clone();
+        let finished = reload.until_stopped(self.settings.files, orders).await;
+        let _draining = readiness.missing("draining");
+        tracing::info!("draining");
+        tokio::time::sleep(timeouts.pre_drain).await;
+        let cut = self.drain.drain(timeouts.drain).await;
+        let _ = self.stop_workers.send(true);
+        admin_drain.drain(Duration::from_millis(100)).await;
+        let _ = admin_has_ended.await;
+        reconciling.abort();
+        if let Some(finished) = finished {
+            let _ = finished.send(cut);
+        }
+    }
+}
+
+/// What a reload cannot change, compared as text.
+#[derive(Debug, PartialEq, Eq)]
+struct Fixed(String);
+
+impl Fixed {
+    fn of(settings: &Settings) -> Self {
+        let Settings {
+            listeners,
+            admin,
+            workers,
+            limits,
+            timeouts,
+            token_cache_entries,
+            access_log,
+            ..
+        } = settings;
+        Self(format!(
+            "{listeners:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
+        ))
+    }
+}
+
+/// Reads the configuration again and hands it over.
+struct Reload {
+    reconciler: Reconciler,
+    shown: Arc<ArcSwap<String>>,
+    fixed: Fixed,
+    path: Option<PathBuf>,
+}
+
+impl Reload {
+    /// Reloads when told to or when a file changes, until told to stop. Returns whom to tell when all is over.
+    async fn until_stopped(
+        self,
+        files: Vec<PathBuf>,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+    ) -> Option<std::sync::mpsc::Sender<usize>> {
+        let watched = if self.path.is_some() { files } else { Vec::new() };
+        let (watch, mut changes) = watch_files(watched).await;
+        // What changed between the first reading and the beginning of the watch.
+        self.reload(&watch).await;
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Order::Reload) => self.reload(&watch).await,
+                    Some(Order::Stop { finished }) => return Some(finished),
+                    None => return None,
+                },
+                true = changes.changed() => self.reload(&watch).await,
+            }
+        }
+    }
+
+    /// Applies what the file says now; on any fault the last good generation stays.
+    async fn reload(&self, watch: &FileWatch) {
+        let Some(path) = &self.path else { return };
+        match config::load(path) {
+            Err(faults) => {
+                watch.replace(watched(path, &faults));
+                self.rejected(&faults).await;
+            }
+            Ok(settings) => {
+                watch.replace(settings.files.clone());
+                if Fixed::of(&settings) != self.fixed {
+                    tracing::warn!(
+                        "listeners, admin, workers, limits, timeouts, token_cache and access_log change with a restart only"
+                    );
+                }
+                match self.reconciler.apply(new_plan(&settings)).await {
+                    Ok(_generation) => {
+                        self.shown
+                            .store(Arc::new(config::redacted(&settings).to_string()));
+                    }
+                    Err(error) => tracing::error!(%error, "the last good configuration stays in force"),
+                }
+            }
+        }
+    }
+
+    async fn rejected(&self, faults: &Faults) {
+        for fault in faults.iter() {
+            tracing::error!(%fault, "configuration");
+        }
+        tracing::error!("the configuration has faults; the last good one stays in force");
+        self.reconciler.rejected().await;
+    }
+}
+
+/// A file that is at fault must be watched too, or its repair would not be seen.
+fn watched(path: &Path, faults: &Faults) -> Vec<PathBuf> {
+    let mut files = faults.files().to_vec();
+    if !files.iter().any(|file| file == path) {
+        files.push(path.into());
+    }
+    files
+}
+
+fn new_plan(settings: &Settings) -> NewPlan {
+    NewPlan {
+        plan: settings.plan.clone(),
+        issuers: settings.issuers.clone(),
+        hash: settings.hash.clone(),
+    }
+}

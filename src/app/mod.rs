@@ -1,0 +1,213 @@
+//! The composition root: binds everything, starts the planes, ties them together, and takes them down in order.
+//!
+//! One thread runs the control loop (reconcile, keys, admin, reload), and one thread per worker serves requests with a
+//! runtime of its own. What is bound here is reported back, so that port 0 can be used. Nothing else knows all parts.
+
+mod control_thread;
+mod worker_thread;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+
+use crate::config::{self, Settings};
+use crate::control::{ApplyError, ReconcileSettings};
+use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
+use crate::net::{BoundListener, ConnectionSettings, ConnectionSlots, Protocol, drain};
+use crate::policy::Reason;
+use crate::snapshot::handoff::handoff;
+use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
+use crate::telemetry::{AccessLog, Metrics, Readiness};
+use control_thread::{Control, Order};
+use worker_thread::WorkerThread;
+
+/// How long the last lines of the access log may take.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    access_log: AccessLog,
+    readiness: Readiness,
+    orders: mpsc::UnboundedSender<Order>,
+    control: JoinHandle<()>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+/// Why the gateway did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// The configuration is valid, but cannot be enforced.
+    #[error("cannot apply the configuration: {0}")]
+    Apply(#[from] ApplyError),
+    /// A file, a thread, a runtime or randomness.
+    #[error("cannot start: {0}")]
+    System(String),
+}
+
+/// Starts everything. With `path`, the configuration is read again when one of its files changes.
+pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, StartError> {
+    let listeners = settings
+        .listeners
+        .iter()
+        .map(|listener| Ok((Arc::new(bind(listener.address)?), protocol(listener.http2))))
+        .collect::<Result<Vec<_>, StartError>>()?;
+    let admin_listener = settings.admin.map(bind).transpose()?;
+    let addresses = listeners.iter().map(|(listener, _)| listener.address()).collect();
+    let admin = admin_listener.as_ref().map(BoundListener::address);
+
+    let registry = prometheus::Registry::new();
+    let metrics = Metrics::new(&registry, Reason::names()).map_err(system)?;
+    let access_log =
+        AccessLog::start(&settings.access_log, metrics.access_log_dropped.clone()).map_err(system)?;
+    let shared = shared(settings, &metrics, access_log.clone())?;
+    let (publisher, reader) = handoff(nothing(settings)?);
+    let (drain_trigger, drain_watcher) = drain();
+    let (orders, received) = mpsc::unbounded_channel();
+    let (stop_workers, stop) = watch::channel(false);
+
+    let readiness = Readiness::new();
+    let control = Control {
+        reconcile: ReconcileSettings {
+            publisher,
+            max_token_bytes: settings.limits.token_bytes,
+            metrics: metrics.clone(),
+            readiness: readiness.clone(),
+        },
+        admin: admin_listener,
+        shown: Arc::new(ArcSwap::from_pointee(config::redacted(settings).to_string())),
+        settings: settings.clone(),
+        path,
+        drain: drain_trigger,
+        stop_workers,
+    };
+    let control = control.spawn(received)?;
+    let mut running = Running {
+        addresses,
+        admin,
+        access_log,
+        readiness,
+        orders,
+        control,
+        workers: Vec::new(),
+    };
+    let slots = ConnectionSlots::new(settings.limits.connections, metrics.connections_refused);
+    let count = settings.workers.map_or_else(
+        || thread::available_parallelism().map_or(1, usize::from),
+        usize::from,
+    );
+    for index in 0..count {
+        let worker = WorkerThread {
+            listeners: listeners.clone(),
+            connection: ConnectionSettings::new(&settings.limits, &settings.timeouts),
+            shared: Arc::clone(&shared),
+            reader: reader.clone(),
+            slots: Arc::clone(&slots),
+            drain: drain_watcher.clone(),
+            stop: stop.clone(),
+        };
+        running.workers.push(worker.spawn(index)?);
+    }
+    Ok(running)
+}
+
+impl Running {
+    /// What the listeners are bound to, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What the admin listener is bound to.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Whether requests can be decided: `/readyz`.
+    ///
+    /// # Errors
+    /// What is missing, such as the keys of an issuer.
+    pub fn ready(&self) -> Result<(), Vec<String>> {
+        self.readiness.ready()
+    }
+
+    /// Reads the configuration again, as a change of its file would. Returns at once.
+    pub fn reload(&self) {
+        // A control thread that has ended has nothing to reload.
+        let _ = self.orders.send(Order::Reload);
+    }
+
+    /// Not ready from now on; serves what is in flight, cuts it at the deadline, and ends. Returns how many connections
+    /// were cut. Blocks its thread.
+    pub fn shut_down(self) -> usize {
+        let (finished, is_finished) = std::sync::mpsc::channel();
+        let cut = match self.orders.send(Order::Stop { finished }) {
+            Ok(()) => is_finished.recv().unwrap_or(0),
+            Err(_ended) => 0,
+        };
+        for thread in self.workers.into_iter().chain([self.control]) {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+        self.access_log.flush(FLUSH_PATIENCE);
+        cut
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<BoundListener, StartError> {
+    BoundListener::bind(address).map_err(|error| StartError::Bind { address, error })
+}
+
+fn protocol(http2: bool) -> Protocol {
+    if http2 {
+        Protocol::Http1OrHttp2Cleartext
+    } else {
+        Protocol::Http1
+    }
+}
+
+fn shared(settings: &Settings, metrics: &Metrics, access_log: AccessLog) -> Result<Arc<Shared>, StartError> {
+    let tokens = VerifiedTokens::new(settings.token_cache_entries, metrics)
+        .ok_or_else(|| StartError::System("the system has no randomness".into()))?;
+    let gateway = GatewaySettings {
+        limits: settings.limits.clone(),
+        timeouts: settings.timeouts.clone(),
+    };
+    Ok(Shared::new(
+        gateway,
+        tokens,
+        Arc::new(metrics.clone()),
+        access_log,
+    ))
+}
+
+/// What workers read before the first plan: no route at all.
+fn nothing(settings: &Settings) -> Result<Snapshot, StartError> {
+    let compile_settings = CompileSettings {
+        generation: 0,
+        config_hash: Arc::from(""),
+        max_token_bytes: settings.limits.token_bytes,
+    };
+    compile(&Plan::default(), &HashMap::new(), &compile_settings)
+        .map_err(|faults| StartError::Apply(ApplyError::Faults(faults)))
+}
+
+fn system(error: impl std::fmt::Display) -> StartError {
+    StartError::System(error.to_string())
+}

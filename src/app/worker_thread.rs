@@ -1,0 +1,96 @@
+//! The thread of a worker: a runtime of its own, its accept loops, its connections.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use tokio::sync::watch;
+
+use super::{StartError, system};
+use crate::gateway::{Connection, Shared, Worker};
+use crate::net::{
+    BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, Protocol, accept_loop, serve_connection,
+};
+use crate::snapshot::handoff::Reader;
+
+/// How often a worker closes what has been idle for too long.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+/// Everything that a worker's thread needs; nothing of it is shared with another but through `Arc`.
+pub(super) struct WorkerThread {
+    pub(super) listeners: Vec<(Arc<BoundListener>, Protocol)>,
+    pub(super) connection: ConnectionSettings,
+    pub(super) shared: Arc<Shared>,
+    pub(super) reader: Reader,
+    pub(super) slots: Arc<ConnectionSlots>,
+    pub(super) drain: DrainWatcher,
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl WorkerThread {
+    /// Starts the thread, and returns once it accepts connections.
+    pub(super) fn spawn(self, index: usize) -> Result<JoinHandle<()>, StartError> {
+        let (accepting, is_accepting) = std::sync::mpsc::channel();
+        let thread = thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(Default::default());
+                match runtime {
+                    Ok(runtime) => {
+                        runtime.block_on(self.run(&accepting));
+                        runtime.shutdown_background();
+                    }
+                    Err(error) => drop(accepting.send(Err(error))),
+                }
+            })
+            .map_err(system)?;
+        match is_accepting.recv() {
+            Ok(Ok(())) => Ok(thread),
+            Ok(Err(error)) => Err(system(error)),
+            Err(_ended) => Err(StartError::System("a worker thread ended".into())),
+        }
+    }
+
+    async fn run(mut self, accepting: &std::sync::mpsc::Sender<io::Result<()>>) {
+        let Some(worker) = Worker::new(Arc::clone(&self.shared), self.reader.clone()) else {
+            drop(accepting.send(Err(io::Error::other("the system has no randomness"))));
+            return;
+        };
+        let settings = Rc::new(self.connection.clone());
+        for (listener, protocol) in &self.listeners {
+            let listener = match listener.attach() {
+                Ok(listener) => listener,
+                Err(error) => return drop(accepting.send(Err(error))),
+            };
+            let (worker, settings, drain) = (Rc::clone(&worker), Rc::clone(&settings), self.drain.clone());
+            let protocol = *protocol;
+            let on_connection = move |stream, peer| {
+                let (worker, settings, drain) = (Rc::clone(&worker), Rc::clone(&settings), drain.clone());
+                let connection = Rc::new(Connection::cleartext(peer));
+                tokio::task::spawn_local(async move {
+                    let service = service_fn(move |request| {
+                        let response = Rc::clone(&worker).serve(Rc::clone(&connection), request);
+                        async { Ok::<_, std::convert::Infallible>(response.await) }
+                    });
+                    let end = serve_connection(stream, protocol, &settings, service, drain).await;
+                    tracing::trace!(%peer, %end, "connection");
+                });
+            };
+            let (slots, drain) = (Arc::clone(&self.slots), self.drain.clone());
+            tokio::task::spawn_local(accept_loop(listener, slots, drain, on_connection));
+        }
+        let _ = accepting.send(Ok(()));
+        let mut tidy = tokio::time::interval(TIDY_EVERY);
+        loop {
+            tokio::select! {
+                _ = self.stop.wait_for(|stop| *stop) => return,
+                _ = tidy.tick() => worker.tidy(),
+            }
+        }
+    }
+}

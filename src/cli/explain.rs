@@ -1,0 +1,455 @@
+//! `scopegate explain`: the production decision on a described request, check by check.
+//!
+//! It compiles the configuration as `run` does and calls the same `decide`. With `--token` the keys of the issuers are
+//! fetched as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
+//! are signed with it, so that nothing of the path is skipped. It forwards nothing.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Output;
+use super::signing::SigningKey;
+use crate::config::Settings;
+use crate::policy::{
+    Api, Challenge, Decision, Denial, Reason, RequestHead, Requirement, Route, RouteTable, decide,
+};
+use crate::snapshot::handoff::KeyMisses;
+use crate::snapshot::{CompileSettings, IssuerKeys, Snapshot, compile};
+use crate::token::{KeySet, Principal, TokenError, UnixSeconds, VerifyToken};
+
+/// A request in words.
+#[derive(Clone, Debug, Default)]
+pub struct Described {
+    /// `GET /items`
+    pub request: String,
+    /// `Host`; where it is not given, the one host of the only API, or `localhost`.
+    pub host: Option<String>,
+    /// `Name: value`
+    pub headers: Vec<String>,
+    /// A compact token.
+    pub token: Option<String>,
+    /// The claims of a token. What is not there is filled in, so that only what is asked about decides.
+    pub claims: Option<Value>,
+}
+
+/// Why nothing could be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The description of the request cannot be read.
+    #[error("{0}")]
+    Usage(String),
+    /// Standard output.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+}
+
+/// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
+const CHECKS: [(&str, &[Reason]); 17] = [
+    ("request", &[Reason::BadRequest]),
+    ("path", &[Reason::BadPath]),
+    ("route", &[Reason::NoRoute]),
+    ("method", &[Reason::MethodNotAllowed]),
+    (
+        "bearer token",
+        &[
+            Reason::MissingToken,
+            Reason::MultipleTokens,
+            Reason::MalformedAuthorization,
+        ],
+    ),
+    ("token form", &[Reason::TokenTooLarge, Reason::MalformedToken]),
+    ("algorithm", &[Reason::UnsupportedAlg, Reason::AlgMismatch]),
+    ("token type", &[Reason::WrongType]),
+    ("issuer", &[Reason::IssuerMismatch]),
+    ("key", &[Reason::KeysUnavailable, Reason::UnknownKid]),
+    ("signature", &[Reason::BadSignature]),
+    ("audience", &[Reason::AudienceMismatch]),
+    (
+        "claims",
+        &[
+            Reason::MissingClaim,
+            Reason::MalformedClaim,
+            Reason::DpopMissing,
+            Reason::CertificateMissing,
+        ],
+    ),
+    (
+        "times",
+        &[
+            Reason::Expired,
+            Reason::NotYetValid,
+            Reason::IssuedInFuture,
+            Reason::TooOld,
+        ],
+    ),
+    (
+        "permissions",
+        &[Reason::InsufficientScope, Reason::InsufficientPermission],
+    ),
+    (
+        "client and claim values",
+        &[Reason::ClientNotAllowed, Reason::ClaimMismatch],
+    ),
+    ("step-up", &[Reason::StepUpRequired]),
+];
+
+/// From here on, checks that a public route does not make.
+const FIRST_TOKEN_CHECK: usize = 4;
+
+#[derive(Debug, Serialize)]
+struct Explanation {
+    request: String,
+    host: String,
+    api: Option<String>,
+    route: Option<String>,
+    asks: Option<String>,
+    checks: Vec<Check>,
+    decision: &'static str,
+    reason: &'static str,
+    detail: Option<String>,
+    status: u16,
+    challenge: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    check: &'static str,
+    result: CheckResult,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum CheckResult {
+    Pass,
+    Fail,
+    NotReached,
+    NotNeeded,
+}
+
+/// Explains. Returns whether the request would be forwarded. `keys` are those of the issuers, for `--token`.
+pub fn run(
+    settings: &Settings,
+    described: &Described,
+    keys: &HashMap<String, KeySet>,
+    output: Output,
+    out: &mut dyn Write,
+) -> Result<bool, ExplainError> {
+    let (method, target) = method_and_target(&described.request)?;
+    let path = target.split('?').next().unwrap_or_default();
+    let mut headers = header_map(&described.headers)?;
+    let host = host(settings, described);
+    let mut snapshot = compiled(settings, keys)?;
+    let mut token = described.token.clone();
+    if let Some(claims) = &described.claims {
+        let head = RequestHead {
+            method: &method,
+            authority: &host,
+            path,
+            headers: &headers,
+        };
+        if let Some(api) = api_of(&snapshot.table, head) {
+            let (signed, keys) = signed_claims(settings, api, claims)?;
+            snapshot = compiled(settings, &keys)?;
+            token = Some(signed);
+        }
+    }
+    if let Some(token) = token {
+        let value = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_invalid| usage("the token has characters that a header cannot have"))?;
+        headers.append(AUTHORIZATION, value);
+    }
+    let head = RequestHead {
+        method: &method,
+        authority: &host,
+        path,
+        headers: &headers,
+    };
+    let decision = decide(&snapshot.table, head, &Direct, unix_now());
+    let explanation = explanation(&snapshot.table, described, &host, &decision);
+    match output {
+        Output::Text => print(&explanation, out)?,
+        Output::Json => {
+            serde_json::to_writer_pretty(&mut *out, &explanation).map_err(io::Error::from)?;
+            writeln!(out)?;
+        }
+    }
+    Ok(matches!(decision, Decision::Forward(_)))
+}
+
+/// Verifies without a cache: one request is decided.
+struct Direct;
+
+impl VerifyToken<Api> for Direct {
+    fn verify(&self, api: &Api, token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError> {
+        api.verifier.verify(token, now).map(Arc::new)
+    }
+}
+
+fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snapshot, ExplainError> {
+    let of = |issuer: &String| {
+        let keys = keys.get(issuer).cloned().map(Arc::new);
+        (
+            issuer.clone(),
+            IssuerKeys {
+                keys,
+                misses: KeyMisses::new(Duration::from_secs(30)),
+            },
+        )
+    };
+    let keys = settings.plan.issuers.iter().map(of).collect();
+    let compile_settings = CompileSettings {
+        generation: 1,
+        config_hash: settings.hash.as_str().into(),
+        max_token_bytes: settings.limits.token_bytes,
+    };
+    compile(&settings.plan, &keys, &compile_settings).map_err(|faults| {
+        usage(
+            &faults
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("; "),
+        )
+    })
+}
+
+fn method_and_target(request: &str) -> Result<(Method, String), ExplainError> {
+    let mut words = request.split_whitespace();
+    let (Some(method), Some(target), None) = (words.next(), words.next(), words.next()) else {
+        return Err(usage(
+            "a request is described as `METHOD /path`, such as 'GET /items'",
+        ));
+    };
+    let method =
+        Method::from_bytes(method.as_bytes()).map_err(|_invalid| usage("the method is not a token"))?;
+    Ok((method, target.into()))
+}
+
+fn header_map(lines: &[String]) -> Result<HeaderMap, ExplainError> {
+    let mut headers = HeaderMap::new();
+    for line in lines {
+        let (name, value) = line
+            .split_once(':')
+            .ok_or_else(|| usage("a header is given as 'Name: value'"))?;
+        let name =
+            HeaderName::try_from(name.trim()).map_err(|_invalid| usage("a header name is not a token"))?;
+        let value =
+            HeaderValue::try_from(value.trim()).map_err(|_invalid| usage("a header value is not valid"))?;
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
+fn host(settings: &Settings, described: &Described) -> String {
+    let of_the_only_api = || match settings.plan.apis.as_slice() {
+        [api] => api.hosts.first().cloned(),
+        _ => None,
+    };
+    described
+        .host
+        .clone()
+        .or_else(of_the_only_api)
+        .unwrap_or_else(|| "localhost".into())
+}
+
+/// The API whose route the request meets, found by asking without a token.
+fn api_of<'a>(table: &'a RouteTable, head: RequestHead<'_>) -> Option<&'a Api> {
+    let route = route_of(table, &decide(table, head, &Direct, 0))?;
+    table.api(route.api)
+}
+
+fn route_of<'a>(table: &'a RouteTable, decision: &Decision) -> Option<&'a Route> {
+    match decision {
+        Decision::Forward(permit) => table.route(permit.route()),
+        Decision::Refuse(denial) => table.route(denial.route?),
+    }
+}
+
+/// A token with these claims, and the keys with which it verifies.
+fn signed_claims(
+    settings: &Settings,
+    api: &Api,
+    claims: &Value,
+) -> Result<(String, HashMap<String, KeySet>), ExplainError> {
+    let plan = settings
+        .plan
+        .apis
+        .get(api.id.0)
+        .ok_or_else(|| usage("there is no such API"))?;
+    let definition = &plan.definition;
+    let Value::Object(claims) = claims else {
+        return Err(usage("claims are a JSON object"));
+    };
+    let all = completed(plan, claims);
+    let signed_by = all
+        .get("iss")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    let secret = plan.signing_secret.as_ref().map(|secret| secret.expose());
+    let told = |error: &dyn std::fmt::Display| usage(&error.to_string());
+    let key = SigningKey::new(definition.signing_alg, secret, "explain").map_err(|error| told(&error))?;
+    let token = key
+        .sign(definition, &Value::Object(all))
+        .map_err(|error| told(&error))?;
+    let mut keys = HashMap::new();
+    if !definition.signing_alg.is_symmetric() {
+        let jwks = key.jwks().map_err(|error| told(&error))?;
+        let (set, _) = KeySet::from_jwks(jwks.as_bytes()).map_err(|error| told(&error))?;
+        keys.insert(signed_by, set);
+    }
+    Ok((token, keys))
+}
+
+/// The claims with what a valid token of the API has beside them.
+fn completed(
+    plan: &crate::snapshot::ApiPlan,
+    claims: &serde_json::Map<String, Value>,
+) -> serde_json::Map<String, Value> {
+    let now = unix_now();
+    let mut all = serde_json::Map::new();
+    for (name, value) in [
+        (
+            "iss",
+            Value::from(plan.issuers.first().cloned().unwrap_or_default()),
+        ),
+        ("aud", Value::from(plan.definition.identifier.clone())),
+        ("sub", Value::from("explain")),
+        ("jti", Value::from("explain")),
+        ("iat", Value::from(now)),
+        ("exp", Value::from(now.saturating_add(300))),
+    ] {
+        all.insert(name.into(), value);
+    }
+    // The Auth0 profile calls the client `azp`, and the two must not disagree.
+    let client = claims
+        .get("azp")
+        .cloned()
+        .unwrap_or_else(|| Value::from("explain"));
+    all.insert("client_id".into(), client);
+    all.extend(claims.clone());
+    all
+}
+
+fn explanation(table: &RouteTable, described: &Described, host: &str, decision: &Decision) -> Explanation {
+    let route = route_of(table, decision);
+    let api = route.and_then(|route| table.api(route.api));
+    let (word, denial, status) = match decision {
+        Decision::Forward(permit) => match permit.shadow() {
+            Some(shadow) => ("shadow_deny", Some(shadow), 200),
+            None => ("allow", None, 200),
+        },
+        Decision::Refuse(denial) => ("deny", Some(denial), denial.reason.status().as_u16()),
+    };
+    let reason = match decision {
+        Decision::Forward(permit) if denial.is_none() => permit.reason(),
+        _ => denial.map_or(Reason::Internal, |denial| denial.reason),
+    };
+    let challenge = denial.and_then(|denial| {
+        Challenge::value(denial.reason, &api?.realm, route.map(|route| &route.requirement))
+    });
+    Explanation {
+        request: described.request.clone(),
+        host: host.into(),
+        api: api.map(|api| api.identifier.to_string()),
+        route: route.map(|route| route.pattern.to_string()),
+        asks: route.map(asks),
+        checks: checks(route, denial),
+        decision: word,
+        reason: reason.name(),
+        detail: denial.map(detail),
+        status,
+        challenge: challenge.and_then(|value| value.to_str().ok().map(str::to_owned)),
+    }
+}
+
+fn detail(denial: &Denial) -> String {
+    denial
+        .detail
+        .as_ref()
+        .map_or_else(|| denial.reason.text().into(), ToString::to_string)
+}
+
+fn asks(route: &Route) -> String {
+    match &route.requirement {
+        Requirement::Public => "nothing: the route is public".into(),
+        Requirement::Token(requirement) => requirement.to_string(),
+    }
+}
+
+fn checks(route: Option<&Route>, denial: Option<&Denial>) -> Vec<Check> {
+    let is_public = route.is_some_and(|route| matches!(route.requirement, Requirement::Public));
+    let failed = denial.and_then(|denial| {
+        CHECKS
+            .iter()
+            .position(|(_, reasons)| reasons.contains(&failing(denial)))
+    });
+    let result = |index: usize| match failed {
+        _ if is_public && index >= FIRST_TOKEN_CHECK => CheckResult::NotNeeded,
+        Some(failed) if index > failed => CheckResult::NotReached,
+        Some(failed) if index == failed => CheckResult::Fail,
+        _ => CheckResult::Pass,
+    };
+    CHECKS
+        .iter()
+        .enumerate()
+        .map(|(index, (check, _))| Check {
+            check,
+            result: result(index),
+        })
+        .collect()
+}
+
+/// The reason by which the failed check is found. `iss` is looked at before the other claims.
+fn failing(denial: &Denial) -> Reason {
+    match denial.detail {
+        Some(TokenError::MissingClaim("iss") | TokenError::MalformedClaim("iss")) => Reason::IssuerMismatch,
+        _ => denial.reason,
+    }
+}
+
+fn print(explanation: &Explanation, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}  (host {})", explanation.request, explanation.host)?;
+    if let (Some(api), Some(route)) = (&explanation.api, &explanation.route) {
+        writeln!(out, "  API    {api}\n  route  {route}")?;
+    }
+    if let Some(asks) = &explanation.asks {
+        writeln!(out, "  asks   {asks}")?;
+    }
+    writeln!(out)?;
+    for check in &explanation.checks {
+        let (mark, word) = match check.result {
+            CheckResult::Pass => ("pass", ""),
+            CheckResult::Fail => ("FAIL", explanation.detail.as_deref().unwrap_or_default()),
+            CheckResult::NotReached => ("-", "not reached"),
+            CheckResult::NotNeeded => ("-", "not needed"),
+        };
+        let line = format!("  {mark:<5} {:<24} {word}", check.check);
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    writeln!(
+        out,
+        "\n{}: {}, status {}",
+        explanation.decision, explanation.reason, explanation.status
+    )?;
+    if let Some(challenge) = &explanation.challenge {
+        writeln!(out, "WWW-Authenticate: {challenge}")?;
+    }
+    Ok(())
+}
+
+fn usage(text: &str) -> ExplainError {
+    ExplainError::Usage(text.into())
+}
+
+fn unix_now() -> UnixSeconds {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
+}

@@ -1,0 +1,94 @@
+//! `scopegate run`: the gateway until it is told to end.
+//!
+//! SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again.
+
+use std::path::Path;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Outcome, load, say};
+use crate::app::{self, Running};
+
+/// Runs until a signal ends it.
+pub fn run(path: &Path) -> Outcome {
+    let Some(settings) = load(path) else {
+        return Outcome::Failed;
+    };
+    let signals = Signals::new();
+    let (runtime, signals) = match signals {
+        Ok(ready) => ready,
+        Err(error) => {
+            say(&format!("scopegate: cannot listen for signals: {error}"));
+            return Outcome::Failed;
+        }
+    };
+    let running = match app::start(&settings, Some(path.into())) {
+        Ok(running) => running,
+        Err(error) => {
+            say(&format!("scopegate: {error}"));
+            return Outcome::Failed;
+        }
+    };
+    for address in running.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    if let Some(address) = running.admin() {
+        tracing::info!(%address, "admin");
+    }
+    runtime.block_on(signals.until_end(Some(&running)));
+    // From here on the default is in force again: a second signal ends the process.
+    let second = std::thread::spawn(move || runtime.block_on(end_at_once()));
+    let cut = running.shut_down();
+    tracing::info!(cut, "ended");
+    drop(second);
+    Outcome::Good
+}
+
+/// The signals that matter to a running gateway.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Listens from now on; signals are waited for on the runtime.
+    pub(super) fn new() -> std::io::Result<(tokio::runtime::Runtime, Self)> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let guard = runtime.enter();
+        let signals = Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        };
+        drop(guard);
+        Ok((runtime, signals))
+    }
+
+    /// Waits for the end; reloads when told to.
+    pub(super) async fn until_end(mut self, running: Option<&Running>) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hang_up.recv() => if let Some(running) = running { running.reload() },
+            }
+        }
+    }
+}
+
+/// Whoever asks twice does not want to wait for requests in flight.
+async fn end_at_once() {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    std::process::exit(130);
+}

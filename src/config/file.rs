@@ -1,0 +1,254 @@
+//! The configuration as it is written: every key, and what may stand behind it.
+//!
+//! The sole owner of key names. `resolve` turns this mirror into `Settings`. Nothing here has a default or a meaning;
+//! the doc comments are the descriptions in the JSON Schema that `scopegate schema` prints.
+
+mod api;
+mod issuer;
+mod route;
+
+pub(super) use api::{Api, Definition, Forward, Upstream, UpstreamServers};
+pub(super) use issuer::{Issuer, Jwks};
+pub(super) use route::{Require, Route, Rule, StepUpRule};
+
+use schemars::JsonSchema;
+
+use super::faults::Fault;
+use super::reader::{FromNode, Keys, Mirror, Placed, Word, misshapen};
+use super::values::{Period, Size};
+use crate::definition::{Node, Value, Words, refuse_null, wrong_kind};
+
+/// A scopegate configuration.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(title = "scopegate", deny_unknown_fields, transform = refuse_null)]
+pub(super) struct File {
+    /// The addresses that requests come in at.
+    #[schemars(length(min = 1))]
+    pub(super) listeners: Vec<Listener>,
+    /// Metrics, health and configuration. Default: 127.0.0.1:9901.
+    pub(super) admin: Option<Admin>,
+    /// Worker threads, 1 to 1024. Default: as many as there are processors.
+    pub(super) workers: Option<Placed<u64>>,
+    /// Who issues the tokens that are accepted.
+    #[schemars(length(min = 1, max = 64))]
+    pub(super) issuers: Vec<Issuer>,
+    /// The APIs that are protected.
+    #[schemars(length(min = 1))]
+    pub(super) apis: Vec<Api>,
+    /// Bounds on what a client may send or hold.
+    pub(super) limits: Option<Limits>,
+    /// How long a client may take.
+    pub(super) timeouts: Option<Timeouts>,
+    /// The cache of verified tokens.
+    pub(super) token_cache: Option<TokenCache>,
+    /// How requests are recorded.
+    pub(super) access_log: Option<AccessLog>,
+}
+
+impl Mirror for File {
+    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
+        keys.unsupported(&["authority", "trusted_proxies", "tracing", "rate_limits"]);
+        let listeners = keys.required("listeners");
+        let admin = keys.optional("admin");
+        let workers = keys.optional("workers");
+        let issuers = keys.required("issuers");
+        let apis = keys.required("apis");
+        Some(Self {
+            limits: keys.optional("limits"),
+            timeouts: keys.optional("timeouts"),
+            token_cache: keys.optional("token_cache"),
+            access_log: keys.optional("access_log"),
+            listeners: listeners.unwrap_or_default(),
+            admin,
+            workers,
+            issuers: issuers.unwrap_or_default(),
+            apis: apis.unwrap_or_default(),
+        })
+    }
+}
+
+/// One address to accept connections on.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
+pub(super) struct Listener {
+    /// `IP:port`; port 0 takes any free port.
+    pub(super) address: Placed<String>,
+    /// HTTP/2 in cleartext, by prior knowledge, beside HTTP/1.1. Default: false.
+    pub(super) http2: Option<bool>,
+}
+
+impl Mirror for Listener {
+    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
+        keys.unsupported(&["tls", "proxy_protocol"]);
+        let address = keys.required("address");
+        let http2 = keys.optional("http2");
+        Some(Self {
+            address: address?,
+            http2,
+        })
+    }
+}
+
+/// `off`, or where the admin listener is.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Admin {
+    /// No admin listener.
+    Off(Word<Off>),
+    /// Where it listens.
+    At(AdminListener),
+}
+
+impl FromNode for Admin {
+    fn from_node(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Self> {
+        match node.value {
+            Value::Text(_) => Word::from_node(key, node, faults).map(Self::Off),
+            Value::Map(_) => AdminListener::from_node(key, node, faults).map(Self::At),
+            _ => {
+                faults.push(misshapen(&wrong_kind(key, node, "`off` or a mapping")));
+                None
+            }
+        }
+    }
+}
+
+/// The word `off`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Off;
+
+impl Words for Off {
+    const WORDS: &'static [(&'static str, Self)] = &[("off", Self)];
+}
+
+/// Where the admin listener is.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
+pub(super) struct AdminListener {
+    /// `IP:port`. Whoever reaches it can read the configuration: keep it on loopback.
+    pub(super) address: Placed<String>,
+}
+
+impl Mirror for AdminListener {
+    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
+        keys.unsupported(&["tls"]);
+        let address = keys.required("address");
+        Some(Self { address: address? })
+    }
+}
+
+/// Bounds on what a client may send or hold.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
+pub(super) struct Limits {
+    /// All header lines of a request together. Default 32KiB, at most 64KiB.
+    pub(super) header_bytes: Option<Placed<Size>>,
+    /// Number of header lines. Default 100, at most 200.
+    pub(super) headers: Option<Placed<u64>>,
+    /// The request target. Default 8KiB, at most 16KiB.
+    pub(super) uri_bytes: Option<Placed<Size>>,
+    /// The compact token. Default 16KiB, at most 24KiB.
+    pub(super) token_bytes: Option<Placed<Size>>,
+    /// A request body; a route can set its own. Default 10MiB.
+    pub(super) body_bytes: Option<Placed<Size>>,
+    /// Open client connections. Default 10000, at most 100000.
+    pub(super) connections: Option<Placed<u64>>,
+    /// Concurrent streams of one HTTP/2 connection. Default 100, at most 250.
+    pub(super) http2_streams: Option<Placed<u64>>,
+    /// Open connections to one upstream server, per worker. Default 1024, at most 65535.
+    pub(super) upstream_connections: Option<Placed<u64>>,
+}
+
+impl Mirror for Limits {
+    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
+        Some(Self {
+            header_bytes: keys.optional("header_bytes"),
+            headers: keys.optional("headers"),
+            uri_bytes: keys.optional("uri_bytes"),
+            token_bytes: keys.optional("token_bytes"),
+            body_bytes: keys.optional("body_bytes"),
+            connections: keys.optional("connections"),
+            http2_streams: keys.optional("http2_streams"),
+            upstream_connections: keys.optional("upstream_connections"),
+        })
+    }
+}
+
+/// How long a client may take.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
+pub(super) struct Timeouts {
+    /// From the accept of a connection to its first byte. Default 10s.
+    pub(super) first_byte: Option<Placed<Period>>,
+    /// From the first byte of a request head to its last. Default 10s, at most 60s.
+    pub(super) header: Option<Placed<Period>>,
+    /// Between two requests of one connection. Default 60s.
+    pub(super) idle: Option<Placed<Period>>,
+    /// Between two parts of a request body. Default 30s.
+    pub(super) body: Option<Placed<Period>>,
+    /// How long requests in flight may take once a drain has begun. Default 30s.
+    pub(super) drain: Option<Placed<Period>>,
+    /// How long the gateway goes on accepting after it has said that it is not ready. Default 0s.
+    pub(super) pre_drain: Option<Placed<Period>>,
+}
+
+impl Mirror for Timeouts {
+    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
+        Some(Self {
+            first_byte: keys.optional("first_byte"),
+            header: keys.optional("header"),
+            idle: keys.optional("idle"),
+            body: keys.optional("body"),
+            drain: keys.optional("drain"),
+            pre_drain: keys.optional("pre_drain"),
+        })
+    }
+}
+
+/// The cache of verified tokens.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
+pub(super) struct TokenCache {
+    /// How many tokens it holds; 0 switches it off. Default 10000, at most 10000000.
+    pub(super) entries: Option<Placed<u64>>,
+}
+
+impl Mirror for TokenCache {
+    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
+        Some(Self {
+            entries: keys.optional("entries"),
+        })
+    }
+}
+
+/// How requests are recorded.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
+pub(super) struct AccessLog {
+    /// `stdout` (the default), `stderr`, `off`, or the path of a file to append to.
+    pub(super) output: Option<Placed<String>>,
+    /// Subjects and client ids as a keyed hash, or as they are. Default: hashed.
+    pub(super) identities: Option<Word<Identities>>,
+}
+
+impl Mirror for AccessLog {
+    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
+        Some(Self {
+            output: keys.optional("output"),
+            identities: keys.optional("identities"),
+        })
+    }
+}
+
+/// How identities are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Identities {
+    Hashed,
+    Plain,
+}
+
+impl Words for Identities {
+    const WORDS: &'static [(&'static str, Self)] = &[("hashed", Self::Hashed), ("plain", Self::Plain)];
+}
+
+#[cfg(test)]
+mod tests;

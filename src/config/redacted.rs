@@ -1,0 +1,181 @@
+//! Settings as an operator may see them: everything but secrets.
+//!
+//! Used by the admin listener's `/config` and by `check --output json`. Written out member by member, so that a new
+//! member is hidden until somebody decides to show it.
+
+use serde_json::{Map, Value, json};
+
+use super::Settings;
+use super::values::{show_period, show_size};
+use crate::control::{IssuerSettings, KeySource};
+use crate::definition::Words;
+use crate::policy::{Conditions, RequirementPlan};
+use crate::snapshot::{ApiPlan, RoutePlan};
+use crate::telemetry::AccessLogOutput;
+
+/// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
+/// `[redacted]`.
+pub fn redacted(settings: &Settings) -> Value {
+    let listeners = settings.listeners.iter();
+    let listeners = listeners.map(|listener| json!({"address": listener.address, "http2": listener.http2}));
+    json!({
+        "listeners": listeners.collect::<Value>(),
+        "admin": settings.admin.map_or(json!("off"), |address| json!({"address": address})),
+        "workers": settings.workers,
+        "issuers": settings.issuers.iter().map(issuer).collect::<Value>(),
+        "apis": settings.plan.apis.iter().map(api).collect::<Value>(),
+        "limits": limits(settings),
+        "timeouts": timeouts(settings),
+        "token_cache": {"entries": settings.token_cache_entries},
+        "access_log": {
+            "output": match &settings.access_log.output {
+                AccessLogOutput::Stdout => "stdout".into(),
+                AccessLogOutput::Stderr => "stderr".into(),
+                AccessLogOutput::Off => "off".into(),
+                AccessLogOutput::File(path) => path.to_string_lossy(),
+            },
+            "identities": if settings.access_log.plain_identities { "plain" } else { "hashed" },
+        },
+        "files": settings.files.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
+        "hash": settings.hash,
+    })
+}
+
+fn limits(settings: &Settings) -> Value {
+    let limits = &settings.limits;
+    let bytes = |bytes: usize| show_size(u64::try_from(bytes).unwrap_or(u64::MAX));
+    json!({
+        "header_bytes": bytes(limits.header_bytes),
+        "headers": limits.headers,
+        "uri_bytes": bytes(limits.uri_bytes),
+        "token_bytes": bytes(limits.token_bytes),
+        "body_bytes": show_size(limits.body_bytes),
+        "connections": limits.connections,
+        "http2_streams": limits.http2_streams,
+        "upstream_connections": limits.upstream_connections,
+    })
+}
+
+fn timeouts(settings: &Settings) -> Value {
+    let timeouts = &settings.timeouts;
+    json!({
+        "first_byte": show_period(timeouts.first_byte),
+        "header": show_period(timeouts.header),
+        "idle": show_period(timeouts.idle),
+        "body": show_period(timeouts.body),
+        "drain": show_period(timeouts.drain),
+        "pre_drain": show_period(timeouts.pre_drain),
+    })
+}
+
+fn issuer(issuer: &IssuerSettings) -> Value {
+    let jwks = &issuer.jwks;
+    let keys = match &issuer.source {
+        None => json!("none needed"),
+        Some(KeySource::Discovery) => json!("discovery"),
+        Some(KeySource::Uri(uri)) => json!({"jwks_uri": uri}),
+        Some(KeySource::File(path)) => json!({"jwks_file": path.to_string_lossy()}),
+        // Somebody may have put private keys there.
+        Some(KeySource::Inline(_)) => json!({"jwks_inline": "[redacted]"}),
+    };
+    json!({
+        "issuer": issuer.issuer,
+        "keys": keys,
+        "jwks": {
+            "ttl": show_period(jwks.ttl),
+            "max_stale": show_period(jwks.max_stale),
+            "cooldown": show_period(jwks.cooldown),
+            "timeout": show_period(jwks.timeout),
+            "ca": jwks.ca.as_ref().map(|path| path.to_string_lossy()),
+            "allow_http": jwks.allow_http,
+        },
+    })
+}
+
+fn api(api: &ApiPlan) -> Value {
+    let headers = api.forward.identity_headers.iter();
+    let headers: Map<_, _> = headers
+        .map(|header| (header.name.as_str().to_owned(), json!(header.claim)))
+        .collect();
+    let servers = api.upstream.servers.iter();
+    let servers: Vec<_> = servers
+        .map(|server| match server.host.contains(':') {
+            true => format!("http://[{}]:{}", server.host, server.port),
+            false => format!("http://{}:{}", server.host, server.port),
+        })
+        .collect();
+    json!({
+        // Its secret hides itself.
+        "definition": serde_json::to_value(api.definition.as_ref()).unwrap_or_default(),
+        "issuers": api.issuers,
+        "signing_secret": api.signing_secret.as_ref().map(|_| "[redacted]"),
+        "hosts": api.hosts,
+        "public_url": api.public_url,
+        "mode": name(api.mode),
+        "leeway": show_period(api.leeway),
+        "max_age": api.max_age.map(show_period),
+        "upstream": {
+            "servers": servers,
+            "connect_timeout": show_period(api.upstream.connect_timeout),
+            "timeout": show_period(api.upstream.timeout),
+            "idle_timeout": show_period(api.upstream.idle_timeout),
+        },
+        "forward": {"token": name(api.forward.token), "identity_headers": headers},
+        "cors_preflight": name(api.forward.cors_preflight),
+        "routes": api.routes.iter().map(route).collect::<Value>(),
+    })
+}
+
+fn route(route: &RoutePlan) -> Value {
+    json!({
+        "path": route.pattern.as_str(),
+        "methods": route.methods.iter().map(http::Method::as_str).collect::<Vec<_>>(),
+        "require": requirement(&route.require),
+        "mode": route.mode.map(name),
+        "timeout": route.timeout.map(show_period),
+        "max_body": route.max_body.map(show_size),
+        "allow": route.allow.iter().copied().map(name).collect::<Vec<_>>(),
+    })
+}
+
+fn requirement(requirement: &RequirementPlan) -> Value {
+    let conditions = match requirement {
+        RequirementPlan::Public => return json!("public"),
+        RequirementPlan::Token(conditions) if *conditions == Conditions::default() => {
+            return json!("authenticated");
+        }
+        RequirementPlan::Token(conditions) => conditions,
+    };
+    let claims: Map<_, _> = conditions
+        .claims
+        .iter()
+        .map(|test| (test.claim.clone(), json!(test.values)))
+        .collect();
+    let mut shown = Map::new();
+    let mut show = |key: &str, value: Value, is_empty: bool| {
+        if !is_empty {
+            shown.insert(key.into(), value);
+        }
+    };
+    show("all_of", json!(conditions.all_of), conditions.all_of.is_empty());
+    show("any_of", json!(conditions.any_of), conditions.any_of.is_empty());
+    show("claims", json!(claims), claims.is_empty());
+    show(
+        "clients",
+        json!(conditions.clients),
+        conditions.clients.is_empty(),
+    );
+    if let Some(step_up) = &conditions.step_up {
+        let within = step_up.within.map(show_period);
+        let step_up = json!({"within": within, "methods": step_up.methods, "acr": step_up.acr});
+        show("step_up", step_up, false);
+    }
+    Value::Object(shown)
+}
+
+fn name<W: Words + PartialEq>(value: W) -> &'static str {
+    W::WORDS
+        .iter()
+        .find(|(_, known)| *known == value)
+        .map_or("", |(name, _)| name)
+}

@@ -1,0 +1,241 @@
+//! From what is written to what is meant: mirror → `Settings`.
+//!
+//! Called by `load_with`. Pure but for what it reads through `Files`. It goes on after a fault, so that one run shows
+//! them all; a value that is at fault is replaced by a harmless one that nobody sees.
+
+mod api;
+mod definition;
+mod issuer;
+mod requirement;
+mod route;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::address::{overlap, socket};
+use super::bounds::{SHORTEST, count, period, size};
+use super::faults::Fault;
+use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
+use super::reader::Placed;
+use super::source::{Files, beside};
+use crate::control::IssuerSettings;
+use crate::net::{self, ListenerSettings};
+use crate::snapshot::Plan;
+use crate::telemetry::{AccessLogOutput, AccessLogSettings};
+
+/// Everything of `Settings` but the files, which are known only at the end.
+pub(super) struct Resolved {
+    pub(super) listeners: Vec<ListenerSettings>,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) workers: Option<NonZeroUsize>,
+    pub(super) limits: net::Limits,
+    pub(super) timeouts: net::Timeouts,
+    pub(super) token_cache_entries: u64,
+    pub(super) access_log: AccessLogSettings,
+    pub(super) issuers: Vec<IssuerSettings>,
+    pub(super) plan: Plan,
+}
+
+/// Resolves a whole file. The result is of use only where no fault was added.
+pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Resolved {
+    let listeners = listeners(&file.listeners, faults);
+    let admin = admin(file.admin.as_ref(), &file.listeners, &listeners, faults);
+    let workers = file
+        .workers
+        .as_ref()
+        .map(|_| count("workers", file.workers.as_ref(), 1, (1, 1024), faults));
+    let issuers = issuer::issuers(&file.issuers, files, faults);
+    let own = Own {
+        listeners: listeners.iter().map(|listener| listener.address).collect(),
+        admin,
+    };
+    let apis = api::apis(&file.apis, &issuers, &own, files, faults);
+    let issuers = issuer::with_sources(issuers, &file.issuers, &apis);
+    let plan = Plan {
+        issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+        apis,
+    };
+    let entries = file.token_cache.as_ref().and_then(|cache| cache.entries.as_ref());
+    Resolved {
+        listeners,
+        admin,
+        workers: workers.and_then(NonZeroUsize::new),
+        limits: limits(file.limits.as_ref(), faults),
+        timeouts: timeouts(file.timeouts.as_ref(), faults),
+        token_cache_entries: count("entries", entries, 10_000, (0, 10_000_000), faults),
+        access_log: access_log(file.access_log.as_ref()),
+        issuers,
+        plan,
+    }
+}
+
+/// The sockets that this process itself listens on.
+struct Own {
+    listeners: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+}
+
+fn listeners(written: &[Listener], faults: &mut Vec<Fault>) -> Vec<ListenerSettings> {
+    let mut listeners: Vec<ListenerSettings> = Vec::with_capacity(written.len());
+    for listener in written {
+        let Some(address) = address(&listener.address, faults) else {
+            continue;
+        };
+        if let Some(other) = listeners.iter().find(|other| overlap(other.address, address)) {
+            let message = format!("{address} is already taken by the listener on {}", other.address);
+            faults.push(Fault::new(&listener.address.place, message));
+        }
+        listeners.push(ListenerSettings {
+            address,
+            http2: listener.http2.unwrap_or(false),
+        });
+    }
+    listeners
+}
+
+fn address(written: &Placed<String>, faults: &mut Vec<Fault>) -> Option<SocketAddr> {
+    socket(&written.value)
+        .map_err(|hint| {
+            let message = format!("`address` cannot be `{}`", written.value);
+            faults.push(Fault::new(&written.place, message).with_hint(hint));
+        })
+        .ok()
+}
+
+fn admin(
+    written: Option<&Admin>,
+    places: &[Listener],
+    listeners: &[ListenerSettings],
+    faults: &mut Vec<Fault>,
+) -> Option<SocketAddr> {
+    let (admin, place) = match written {
+        Some(Admin::Off(_)) => return None,
+        Some(Admin::At(at)) => (address(&at.address, faults)?, Some(&at.address.place)),
+        None => (SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901), None),
+    };
+    if let Some(other) = listeners.iter().find(|listener| overlap(listener.address, admin)) {
+        let place = place.or_else(|| places.first().map(|listener| &listener.address.place));
+        let message = format!(
+            "the admin listener on {admin} and the listener on {} collide",
+            other.address
+        );
+        faults.extend(place.map(|place| Fault::new(place, message).with_hint("set admin.address")));
+    }
+    Some(admin)
+}
+
+/// 1 TiB: more than anybody means.
+const LARGEST_BODY: u64 = 1 << 40;
+
+fn limits(written: Option<&Limits>, faults: &mut Vec<Fault>) -> net::Limits {
+    let mut limits = net::Limits::default();
+    let Some(written) = written else { return limits };
+    let mut bytes = |key, written: Option<&_>, default: usize, bounds| {
+        let default_bytes = u64::try_from(default).unwrap_or(u64::MAX);
+        usize::try_from(size(key, written, default_bytes, bounds, faults)).unwrap_or(default)
+    };
+    limits.header_bytes = bytes(
+        "header_bytes",
+        written.header_bytes.as_ref(),
+        limits.header_bytes,
+        (1 << 10, 64 << 10),
+    );
+    limits.uri_bytes = bytes(
+        "uri_bytes",
+        written.uri_bytes.as_ref(),
+        limits.uri_bytes,
+        (64, 16 << 10),
+    );
+    limits.token_bytes = bytes(
+        "token_bytes",
+        written.token_bytes.as_ref(),
+        limits.token_bytes,
+        (256, 24 << 10),
+    );
+    if limits.token_bytes > limits.header_bytes {
+        if let Some(token_bytes) = &written.token_bytes {
+            let message = "`token_bytes` is more than `header_bytes`, which has to hold the token";
+            faults.push(Fault::new(&token_bytes.place, message));
+        }
+        limits.token_bytes = limits.header_bytes;
+    }
+    let body = written.body_bytes.as_ref();
+    limits.body_bytes = size("body_bytes", body, limits.body_bytes, (1, LARGEST_BODY), faults);
+    counts(written, &mut limits, faults);
+    limits
+}
+
+fn counts(written: &Limits, limits: &mut net::Limits, faults: &mut Vec<Fault>) {
+    limits.headers = count(
+        "headers",
+        written.headers.as_ref(),
+        limits.headers,
+        (1, 200),
+        faults,
+    );
+    let connections = written.connections.as_ref();
+    limits.connections = count(
+        "connections",
+        connections,
+        limits.connections,
+        (1, 100_000),
+        faults,
+    );
+    let streams = written.http2_streams.as_ref();
+    limits.http2_streams = count("http2_streams", streams, limits.http2_streams, (1, 250), faults);
+    let upstream = written.upstream_connections.as_ref();
+    limits.upstream_connections = count(
+        "upstream_connections",
+        upstream,
+        limits.upstream_connections,
+        (1, 65_535),
+        faults,
+    );
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn timeouts(written: Option<&Timeouts>, faults: &mut Vec<Fault>) -> net::Timeouts {
+    let mut timeouts = net::Timeouts::default();
+    let Some(written) = written else { return timeouts };
+    let short = (SHORTEST, MINUTE);
+    let long = (SHORTEST, HOUR);
+    timeouts.first_byte = period(
+        "first_byte",
+        written.first_byte.as_ref(),
+        timeouts.first_byte,
+        short,
+        faults,
+    );
+    timeouts.header = period("header", written.header.as_ref(), timeouts.header, short, faults);
+    timeouts.idle = period("idle", written.idle.as_ref(), timeouts.idle, long, faults);
+    timeouts.body = period("body", written.body.as_ref(), timeouts.body, long, faults);
+    timeouts.drain = period("drain", written.drain.as_ref(), timeouts.drain, long, faults);
+    let pre_drain = (Duration::ZERO, HOUR);
+    timeouts.pre_drain = period(
+        "pre_drain",
+        written.pre_drain.as_ref(),
+        timeouts.pre_drain,
+        pre_drain,
+        faults,
+    );
+    timeouts
+}
+
+fn access_log(written: Option<&AccessLog>) -> AccessLogSettings {
+    let output = written.and_then(|log| log.output.as_ref());
+    let output = output.map_or(AccessLogOutput::Stdout, |output| match output.value.as_str() {
+        "stdout" => AccessLogOutput::Stdout,
+        "stderr" => AccessLogOutput::Stderr,
+        "off" => AccessLogOutput::Off,
+        path => AccessLogOutput::File(beside(&output.place, path)),
+    });
+    let identities = written.and_then(|log| log.identities);
+    AccessLogSettings {
+        output,
+        plain_identities: identities.is_some_and(|word| word.0 == Identities::Plain),
+    }
+}

@@ -1,0 +1,282 @@
+//! APIs: what is protected, for whom, and where allowed requests go.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::super::address::{WebAddress, reaches, served_host};
+use super::super::bounds::{SHORTEST, period};
+use super::super::faults::Fault;
+use super::super::file::{Api, Forward, Upstream, UpstreamServers};
+use super::super::reader::{Placed, repeated};
+use super::super::source::Files;
+use super::{DAY, HOUR, MINUTE, Own, definition, route};
+use crate::control::IssuerSettings;
+use crate::definition::nearest;
+use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader, ServerAddress, UpstreamPlan};
+
+/// Every API that can be made sense of.
+pub(super) fn apis(
+    written: &[Api],
+    issuers: &[IssuerSettings],
+    own: &Own,
+    files: &mut Files<'_>,
+    faults: &mut Vec<Fault>,
+) -> Vec<ApiPlan> {
+    let apis = written
+        .iter()
+        .filter_map(|api| one(api, issuers, own, files, faults))
+        .collect();
+    route::duplicates(written, faults);
+    route::too_many(written, faults);
+    apis
+}
+
+fn one(
+    api: &Api,
+    issuers: &[IssuerSettings],
+    own: &Own,
+    files: &mut Files<'_>,
+    faults: &mut Vec<Fault>,
+) -> Option<ApiPlan> {
+    let definition = definition::definition(api, files, faults);
+    let known = definition.as_ref().map(|(definition, _)| definition.as_ref());
+    let trusted = trusted(api.issuers.as_deref(), issuers, faults);
+    let hosts = hosts(api.hosts.as_deref(), faults);
+    let public_url = api.public_url.as_ref().and_then(|url| public_url(url, faults));
+    let leeway = (Duration::ZERO, Duration::from_secs(300));
+    let leeway = period(
+        "leeway",
+        api.leeway.as_ref(),
+        Duration::from_secs(10),
+        leeway,
+        faults,
+    );
+    let max_age = api.max_age.as_ref();
+    let max_age = max_age.map(|_| {
+        period(
+            "max_age",
+            max_age,
+            DAY,
+            (Duration::from_secs(1), DAY * 365),
+            faults,
+        )
+    });
+    let upstream = upstream(&api.upstream, own, faults);
+    let forward = forward(api, faults);
+    let routes = route::routes(&api.routes, known, faults);
+    let (definition, signing_secret) = definition?;
+    Some(ApiPlan {
+        definition,
+        issuers: trusted,
+        signing_secret,
+        hosts,
+        public_url,
+        mode: api.mode.map(|word| word.0).unwrap_or_default(),
+        max_age,
+        leeway,
+        upstream,
+        forward,
+        routes,
+    })
+}
+
+fn trusted(
+    written: Option<&[Placed<String>]>,
+    issuers: &[IssuerSettings],
+    faults: &mut Vec<Fault>,
+) -> Vec<String> {
+    let all = || issuers.iter().map(|issuer| issuer.issuer.as_str());
+    let Some(written) = written else {
+        return all().map(str::to_owned).collect();
+    };
+    faults.extend(repeated(written, "issuers"));
+    for issuer in written {
+        if !all().any(|known| known == issuer.value) {
+            let hint = nearest(&issuer.value, all()).map(|known| format!("did you mean `{known}`?"));
+            let message = format!("`{}` is not one of the issuers of this file", issuer.value);
+            faults.push(Fault::new(&issuer.place, message).with_any_hint(hint));
+        }
+    }
+    written.iter().map(|issuer| issuer.value.clone()).collect()
+}
+
+fn hosts(written: Option<&[Placed<String>]>, faults: &mut Vec<Fault>) -> Vec<String> {
+    let mut hosts: Vec<String> = Vec::new();
+    for host in written.unwrap_or_default() {
+        match served_host(&host.value) {
+            Ok(name) if hosts.contains(&name) => {
+                faults.push(Fault::new(&host.place, format!("`{name}` is twice in `hosts`")));
+            }
+            Ok(name) => hosts.push(name),
+            Err(rule) => faults.push(Fault::new(&host.place, format!("host `{}` {rule}", host.value))),
+        }
+    }
+    hosts
+}
+
+fn public_url(written: &Placed<String>, faults: &mut Vec<Fault>) -> Option<String> {
+    let rule = match WebAddress::parse(&written.value) {
+        Ok(address) if address.has_query => "must not have a query",
+        Ok(_) => return Some(written.value.trim_end_matches('/').to_owned()),
+        Err(rule) => rule,
+    };
+    faults.push(Fault::new(&written.place, format!("`public_url` {rule}")));
+    None
+}
+
+fn upstream(written: &Placed<Upstream>, own: &Own, faults: &mut Vec<Fault>) -> UpstreamPlan {
+    let (servers, times) = match &written.value {
+        Upstream::Url(url) => {
+            let url = Placed {
+                place: written.place.clone(),
+                value: url.clone(),
+            };
+            (server(&url, own, faults).into_iter().collect(), None)
+        }
+        Upstream::Servers(upstream) => (servers(&upstream.servers, own, faults), Some(upstream)),
+    };
+    let time = |time: fn(&UpstreamServers) -> Option<&Placed<_>>| times.and_then(time);
+    let connect = time(|times| times.connect_timeout.as_ref());
+    let head = time(|times| times.timeout.as_ref());
+    let idle = time(|times| times.idle_timeout.as_ref());
+    let second = Duration::from_secs(1);
+    UpstreamPlan {
+        servers,
+        connect_timeout: period("connect_timeout", connect, second, (SHORTEST, MINUTE), faults),
+        timeout: period("timeout", head, second * 15, (SHORTEST, HOUR), faults),
+        idle_timeout: period("idle_timeout", idle, MINUTE, (SHORTEST, DAY), faults),
+    }
+}
+
+fn servers(written: &[Placed<String>], own: &Own, faults: &mut Vec<Fault>) -> Vec<ServerAddress> {
+    let mut servers: Vec<ServerAddress> = Vec::new();
+    for url in written {
+        let Some(server) = server(url, own, faults) else {
+            continue;
+        };
+        if servers.contains(&server) {
+            faults.push(Fault::new(
+                &url.place,
+                format!("`{}` is twice in `servers`", url.value),
+            ));
+            continue;
+        }
+        servers.push(server);
+    }
+    servers
+}
+
+fn server(url: &Placed<String>, own: &Own, faults: &mut Vec<Fault>) -> Option<ServerAddress> {
+    let address = match WebAddress::parse(&url.value) {
+        Ok(address) => address,
+        Err(rule) => {
+            let fault = Fault::new(&url.place, format!("upstream `{}` {rule}", url.value));
+            faults.push(fault.with_hint("http://host:port"));
+            return None;
+        }
+    };
+    let port = address.port.unwrap_or(80);
+    let reached = |socket: &std::net::SocketAddr| reaches(&address.host, port, *socket);
+    let rule = if address.https {
+        "must begin with http://: https upstreams are not supported by this version"
+    } else if address.path != "/" || address.has_query {
+        "must not have a path or a query: paths are forwarded as they come"
+    } else if own.admin.as_ref().is_some_and(reached) {
+        "is the admin listener of this gateway"
+    } else if own.listeners.iter().any(reached) {
+        "is a listener of this gateway: requests would go round in circles"
+    } else {
+        return Some(ServerAddress {
+            host: address.host,
+            port,
+        });
+    };
+    faults.push(Fault::new(&url.place, format!("upstream `{}` {rule}", url.value)));
+    None
+}
+
+fn forward(api: &Api, faults: &mut Vec<Fault>) -> ForwardPlan {
+    let forward = api.forward.as_ref();
+    ForwardPlan {
+        token: forward
+            .and_then(|forward| forward.token)
+            .map(|word| word.0)
+            .unwrap_or_default(),
+        identity_headers: forward
+            .map(|forward| identity_headers(forward, faults))
+            .unwrap_or_default(),
+        cors_preflight: api.cors_preflight.map(|word| word.0).unwrap_or_default(),
+    }
+}
+
+fn identity_headers(forward: &Forward, faults: &mut Vec<Fault>) -> Vec<IdentityHeader> {
+    let mut headers: Vec<IdentityHeader> = Vec::new();
+    let Some(written) = &forward.identity_headers else {
+        return headers;
+    };
+    for (name, claim) in &written.0 {
+        let rule = match HeaderName::from_bytes(name.value.as_bytes()) {
+            Err(_) => "is not a header name",
+            // `X_Sub` and `X-Sub` are one variable to many an upstream, so that a client could send the other one.
+            Ok(header) if header.as_str().contains('_') => "must not contain `_`",
+            Ok(header) if is_taken(header.as_str()) => "has a meaning of its own and cannot carry a claim",
+            Ok(header) if headers.iter().any(|other| other.name == header) => "is there twice",
+            Ok(header) => {
+                headers.push(IdentityHeader {
+                    name: header,
+                    claim: claim.value.clone(),
+                });
+                continue;
+            }
+        };
+        faults.push(Fault::new(&name.place, format!("header `{}` {rule}", name.value)));
+    }
+    headers
+}
+
+/// Headers of the connection, of routing, of the body, and those that the gateway itself writes or reads.
+const TAKEN: [&str; 34] = [
+    "accept",
+    "accept-encoding",
+    "age",
+    "alt-svc",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "dpop",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "max-forwards",
+    "origin",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "www-authenticate",
+    "x-real-ip",
+    "x-request-id",
+];
+
+fn is_taken(name: &str) -> bool {
+    TAKEN.contains(&name)
+        || name.starts_with("x-forwarded-")
+        || name.starts_with("sec-")
+        || name.starts_with("access-control-")
+        || matches!(name, "traceparent" | "tracestate")
+}

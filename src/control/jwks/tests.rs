@@ -1,0 +1,407 @@
+//! The key task and its source against a real HTTP server that misbehaves.
+
+use std::net::Ipv4Addr;
+
+use http::StatusCode;
+use prometheus::Registry;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls_pki_types::PrivateKeyDer;
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::control::JwksSettings;
+use crate::control::reconcile::KeyReport;
+use crate::control::test_issuer::{Behaviour, TestIssuer, jwks};
+use crate::net::FetchError;
+use crate::snapshot::handoff::MissAnswer;
+use crate::telemetry::Metrics;
+
+fn settings() -> JwksSettings {
+    JwksSettings {
+        timeout: Duration::from_millis(500),
+        ..Default::default()
+    }
+}
+
+async fn fetch(issuer: &str, from: KeySource, settings: &JwksSettings) -> Result<KeySet, KeyFault> {
+    match Source::new(issuer, &from, settings).fetch().await? {
+        Answer::Keys { keys, .. } => Ok(keys),
+        Answer::Unchanged => panic!("nothing to compare with"),
+    }
+}
+
+#[tokio::test]
+async fn bad_answers_are_faults_with_words_of_their_own() {
+    let issuer = TestIssuer::start().await;
+    let set = jwks(&["a"]);
+    let large = format!("{}{set}", " ".repeat(600 << 10));
+    let cases = [
+        (
+            Behaviour::Status("302 Found\r\nLocation: /jwks2"),
+            KeyFault::Fetch(FetchError::Status(StatusCode::FOUND)),
+            "status",
+        ),
+        (
+            Behaviour::Status("204 No Content"),
+            KeyFault::Fetch(FetchError::Status(StatusCode::NO_CONTENT)),
+            "status",
+        ),
+        (
+            Behaviour::Body(large),
+            KeyFault::Fetch(FetchError::TooLarge),
+            "too_large",
+        ),
+        (
+            Behaviour::Endless,
+            KeyFault::Fetch(FetchError::TooLarge),
+            "too_large",
+        ),
+        (Behaviour::Hang, KeyFault::Fetch(FetchError::TimedOut), "timeout"),
+        (
+            Behaviour::HangUp,
+            KeyFault::Fetch(FetchError::Protocol),
+            "protocol",
+        ),
+        (
+            Behaviour::With("Content-Encoding: gzip", set),
+            KeyFault::Fetch(FetchError::Encoded),
+            "protocol",
+        ),
+    ];
+    for (behaviour, expected, label) in cases {
+        issuer.set("/jwks", behaviour.clone());
+        let fault = fetch("https://a/", KeySource::Uri(issuer.url("/jwks")), &settings())
+            .await
+            .unwrap_err();
+        assert_eq!(fault, expected, "{behaviour:?}");
+        assert_eq!(fault.label(), label);
+    }
+    for body in [
+        "<html>Sign in</html>",
+        "",
+        "{}",
+        r#"{"keys":[]}"#,
+        r#"{"keys":[{"kty":"oct","k":"AA"}]}"#,
+    ] {
+        issuer.set("/jwks", Behaviour::Body(body.into()));
+        let fault = fetch("https://a/", KeySource::Uri(issuer.url("/jwks")), &settings())
+            .await
+            .unwrap_err();
+        assert_eq!(fault.label(), "no_keys", "{body}");
+        assert!(
+            body.is_empty() || !fault.to_string().contains(body),
+            "what was sent is not quoted: {fault}"
+        );
+    }
+    let insecure = KeySource::Uri("http://192.0.2.1/jwks".into());
+    let fault = fetch("https://a/", insecure, &settings()).await.unwrap_err();
+    assert_eq!(fault, KeyFault::Fetch(FetchError::Insecure));
+}
+
+#[tokio::test]
+async fn discovery_finds_the_set_and_refuses_the_document_of_another() {
+    let server = TestIssuer::start().await;
+    let issuer = server.url("/tenant/");
+    let document =
+        |issuer: &str, uri: &str| Behaviour::Body(json!({"issuer": issuer, "jwks_uri": uri}).to_string());
+    let openid = "/tenant/.well-known/openid-configuration";
+    let oauth = "/.well-known/oauth-authorization-server/tenant";
+    server.set("/jwks", Behaviour::Body(jwks(&["a"])));
+
+    server.set(openid, document(&issuer, &server.url("/jwks")));
+    assert!(
+        fetch(&issuer, KeySource::Discovery, &settings())
+            .await
+            .unwrap()
+            .contains("a")
+    );
+
+    for other in [
+        server.url("/tenant"),
+        server.url("/other/"),
+        issuer.to_uppercase(),
+    ] {
+        server.set(openid, document(&other, &server.url("/jwks")));
+        let fault = fetch(&issuer, KeySource::Discovery, &settings())
+            .await
+            .unwrap_err();
+        assert_eq!(fault, KeyFault::OtherIssuer, "{other}");
+    }
+    server.set(openid, document(&issuer, "http://192.0.2.1/jwks"));
+    let fault = fetch(&issuer, KeySource::Discovery, &settings())
+        .await
+        .unwrap_err();
+    assert_eq!(fault, KeyFault::Fetch(FetchError::Insecure));
+
+    // Only RFC 8414.
+    server.set(openid, Behaviour::Status("404 Not Found"));
+    server.set(oauth, document(&issuer, &server.url("/jwks")));
+    let mut source = Source::new(&issuer, &KeySource::Discovery, &settings());
+    assert!(source.fetch().await.is_ok());
+    // Discovery goes away, the keys do not.
+    server.set(oauth, Behaviour::Status("500 Internal Server Error"));
+    assert!(source.fetch().await.is_ok());
+}
+
+#[tokio::test]
+async fn tls_trusts_the_named_file_and_nothing_else() {
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".into()]).unwrap();
+    let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    let server = TestIssuer::start_tls(TlsAcceptor::from(Arc::new(tls))).await;
+    server.set("/jwks", Behaviour::Body(jwks(&["a"])));
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let by_name = KeySource::Uri(server.url("/jwks"));
+    let with_ca = JwksSettings {
+        ca: Some(ca.clone()),
+        ..settings()
+    };
+
+    let missing = fetch("https://a/", by_name.clone(), &with_ca).await.unwrap_err();
+    assert!(matches!(missing, KeyFault::Trust(_)), "{missing}");
+    std::fs::write(&ca, cert.pem()).unwrap();
+    assert!(
+        fetch("https://a/", by_name, &with_ca)
+            .await
+            .unwrap()
+            .contains("a")
+    );
+    // The certificate names localhost, not the address.
+    let by_address = KeySource::Uri(format!(
+        "https://{}:{}/jwks",
+        Ipv4Addr::LOCALHOST,
+        server.address.port()
+    ));
+    let misnamed = fetch("https://a/", by_address, &with_ca).await.unwrap_err();
+    assert_eq!(misnamed.label(), "tls", "{misnamed}");
+    let other = generate_simple_self_signed(["localhost".into()]).unwrap();
+    std::fs::write(&ca, other.cert.pem()).unwrap();
+    let untrusted = fetch("https://a/", KeySource::Uri(server.url("/jwks")), &with_ca)
+        .await
+        .unwrap_err();
+    assert_eq!(untrusted.label(), "tls", "{untrusted}");
+}
+
+struct Running {
+    misses: Arc<KeyMisses>,
+    reports: mpsc::Receiver<KeyReport>,
+    metrics: Metrics,
+}
+
+/// Starts a task and plays the part of `reconcile`.
+fn run(source: &KeySource, settings: JwksSettings) -> Running {
+    let metrics = Metrics::new(&Registry::new(), &["ok"]).unwrap();
+    let misses = KeyMisses::new(settings.cooldown);
+    let settings = IssuerSettings {
+        issuer: "https://a/".into(),
+        source: Some(source.clone()),
+        jwks: settings,
+    };
+    let (reports, received) = KeyReports::to_test("https://a/");
+    let counters = metrics.issuer("https://a/");
+    let task = KeyTask::new(
+        &settings,
+        source,
+        None,
+        Confirmed::default(),
+        Arc::clone(&misses),
+        counters,
+        reports,
+    );
+    tokio::spawn(task.run());
+    Running {
+        misses,
+        reports: received,
+        metrics,
+    }
+}
+
+impl Running {
+    async fn next(&mut self) -> Option<Arc<KeySet>> {
+        let report = timeout(Duration::from_secs(5), self.reports.recv())
+            .await
+            .expect("no report")
+            .unwrap();
+        let _ = report.published.send(());
+        // The task goes on to tell those who wait; what a test asks after this is asked after that.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        report.keys
+    }
+
+    async fn is_quiet(&mut self, duration: Duration) -> bool {
+        timeout(duration, self.reports.recv()).await.is_err()
+    }
+
+    fn has(&self, line: &str) -> bool {
+        self.metrics.encode().unwrap().lines().any(|found| found == line)
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_kid_fetches_a_rotated_set_and_wakes_who_waits_after_it_is_published() {
+    let server = TestIssuer::start().await;
+    server.set("/jwks", Behaviour::Body(jwks(&["a"])));
+    let mut running = run(&KeySource::Uri(server.url("/jwks")), settings());
+    assert!(running.next().await.unwrap().contains("a"));
+
+    server.set("/jwks", Behaviour::Body(jwks(&["a", "b"])));
+    let MissAnswer::Wait(mut waiting) = running.misses.ask("b", Instant::now().into_std()) else {
+        panic!("a first miss waits")
+    };
+    waiting.mark_unchanged();
+    let report = timeout(Duration::from_secs(5), running.reports.recv())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(report.keys.unwrap().contains("b"));
+    assert!(!waiting.has_changed().unwrap(), "not published yet");
+    report.published.send(()).unwrap();
+    timeout(Duration::from_secs(1), waiting.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(running.has(r#"scopegate_jwks_unknown_kid_total{action="fetch",issuer="https://a/"} 1"#));
+    assert!(running.has(r#"scopegate_jwks_keys{issuer="https://a/"} 2"#));
+    assert!(running.has(r#"scopegate_jwks_fetches_total{issuer="https://a/",result="success"} 2"#));
+}
+
+#[tokio::test]
+async fn ten_thousand_unknown_kids_are_one_fetch() {
+    let server = TestIssuer::start().await;
+    server.set("/jwks", Behaviour::Body(jwks(&["a"])));
+    let mut running = run(&KeySource::Uri(server.url("/jwks")), settings());
+    running.next().await.unwrap();
+    for number in 0..10_000 {
+        running
+            .misses
+            .ask(&format!("random-{number}"), Instant::now().into_std());
+        if number % 100 == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert!(
+        running.is_quiet(Duration::from_millis(200)).await,
+        "the set has not changed"
+    );
+    assert_eq!(
+        server.requests("/jwks"),
+        2,
+        "the first fetch and one for all of them"
+    );
+}
+
+#[tokio::test]
+async fn down_at_the_start_is_tried_again() {
+    let server = TestIssuer::start().await;
+    server.set("/jwks", Behaviour::Status("503 Service Unavailable"));
+    let mut running = run(&KeySource::Uri(server.url("/jwks")), settings());
+    assert!(running.is_quiet(Duration::from_millis(500)).await);
+    assert!(running.has(r#"scopegate_jwks_fetches_total{issuer="https://a/",result="status"} 1"#));
+    server.set("/jwks", Behaviour::Body(jwks(&["a"])));
+    assert!(running.next().await.unwrap().contains("a"));
+}
+
+#[tokio::test]
+async fn down_later_serves_the_last_good_set_until_it_is_too_old() {
+    let server = TestIssuer::start().await;
+    let set = jwks(&["a"]);
+    server.set("/jwks", Behaviour::Body(set.clone()));
+    let short = JwksSettings {
+        ttl: Duration::from_millis(300),
+        max_stale: Duration::from_millis(1_000),
+        ..settings()
+    };
+    let mut running = run(&KeySource::Uri(server.url("/jwks")), short);
+    running.next().await.unwrap();
+    assert!(
+        running.is_quiet(Duration::from_millis(800)).await,
+        "an unchanged set is no news"
+    );
+    assert!(server.requests("/jwks") >= 3);
+
+    let down = Instant::now();
+    server.set("/jwks", Behaviour::Body("<html>Maintenance</html>".into()));
+    assert!(running.next().await.is_none());
+    assert!(
+        down.elapsed() >= Duration::from_millis(600),
+        "{:?}",
+        down.elapsed()
+    );
+    assert!(running.has(r#"scopegate_jwks_keys{issuer="https://a/"} 0"#));
+    server.set("/jwks", Behaviour::Body(set));
+    assert!(running.next().await.unwrap().contains("a"));
+}
+
+#[tokio::test]
+async fn a_file_is_read_again_when_it_changes_and_a_broken_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jwks.json");
+    std::fs::write(&path, jwks(&["a"])).unwrap();
+    let mut running = run(&KeySource::File(path.clone()), settings());
+    assert!(running.next().await.unwrap().contains("a"));
+    std::fs::write(&path, "half a fi").unwrap();
+    assert!(running.is_quiet(Duration::from_millis(1_200)).await);
+    std::fs::write(&path, jwks(&["b"])).unwrap();
+    let keys = running.next().await.unwrap();
+    assert!(keys.contains("b") && !keys.contains("a"));
+}
+
+#[tokio::test]
+async fn inline_keys_are_there_at_once_and_settle_every_miss() {
+    let mut running = run(&KeySource::Inline(jwks(&["a"])), settings());
+    running.next().await.unwrap();
+    let MissAnswer::Wait(mut waiting) = running.misses.ask("b", Instant::now().into_std()) else {
+        panic!("a first miss waits")
+    };
+    timeout(Duration::from_secs(1), waiting.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(matches!(
+        running.misses.ask("b", Instant::now().into_std()),
+        MissAnswer::Absent
+    ));
+}
+
+#[test]
+fn the_pace_stays_within_its_bounds() {
+    let pace = Pace {
+        kind: PaceKind::Network,
+        ttl: Duration::from_secs(600),
+        max_stale: Duration::from_secs(86_400),
+    };
+    for (max_age, expected) in [
+        (None, 480),
+        (Some(0), 48),
+        (Some(120), 96),
+        (Some(31_536_000), 480),
+    ] {
+        let wait = pace
+            .after_success(max_age.map(Duration::from_secs))
+            .unwrap()
+            .as_secs_f64();
+        let expected = f64::from(expected);
+        assert!(
+            wait >= expected * 0.899 && wait <= expected * 1.101,
+            "{max_age:?}: {wait}"
+        );
+    }
+    for (failures, expected) in [(1, 1), (2, 2), (6, 32), (7, 60), (u32::MAX, 60)] {
+        let wait = pace.after_failure(failures).unwrap().as_secs_f64();
+        let expected = f64::from(expected);
+        assert!(
+            wait >= expected * 0.899 && wait <= expected * 1.101,
+            "{failures}: {wait}"
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! Connections to one upstream server, owned by one worker.
+//!
+//! A connection comes back only after a response that ended exactly and a request that was sent whole; otherwise it is
+//! dropped, which closes it. Nothing here knows what a request is allowed to do.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use crate::net::{AddressRule, connect};
+use crate::snapshot::ServerAddress;
+use crate::telemetry::{Metrics, UpstreamMetrics};
+
+/// Below the keep-alive time of most servers, so that they do not close first.
+const IDLE_FOR: Duration = Duration::from_secs(30);
+const MAX_IDLE: usize = 64;
+/// The head of a response.
+const MAX_HEAD: usize = 64 << 10;
+
+/// The connections of one worker to one server.
+#[derive(Debug)]
+pub(super) struct ServerPool {
+    address: ServerAddress,
+    idle: RefCell<Vec<Idle>>,
+    open: Cell<usize>,
+    max_open: usize,
+    pub(super) name: Box<str>,
+    pub(super) metrics: UpstreamMetrics,
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<RequestBody>,
+    since: Instant,
+    slot: OpenSlot,
+}
+
+/// One connection that is in use. Dropping it closes it.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pub(super) sender: SendRequest<RequestBody>,
+    slot: OpenSlot,
+}
+
+/// Counts an open connection.
+#[derive(Debug)]
+struct OpenSlot(Rc<ServerPool>);
+
+/// There is no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoConnection {
+    /// Refused, unreachable, not resolved, or too slow.
+    Failed,
+    /// As many as allowed are open.
+    Full,
+}
+
+impl ServerPool {
+    pub(super) fn new(address: ServerAddress, max_open: usize, metrics: &Metrics) -> Rc<Self> {
+        let name = address.to_string();
+        Rc::new(Self {
+            address,
+            idle: RefCell::default(),
+            open: Cell::new(0),
+            max_open,
+            metrics: metrics.upstream(&name),
+            name: name.into(),
+        })
+    }
+
+    /// How many connections are in use.
+    pub(super) fn in_use(&self) -> usize {
+        self.open.get() - self.idle.borrow().len()
+    }
+
+    /// A connection that has been used before and still stands; the most recent one, so that others may rest and go.
+    pub(super) fn idle(&self) -> Option<Lease> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(Idle { sender, since, slot }) = idle.pop() {
+            if since.elapsed() > IDLE_FOR {
+                // Those below it are older still.
+                idle.clear();
+                return None;
+            }
+            // It may still have to notice that the last response has ended, so whoever takes it waits until it is ready.
+            if !sender.is_closed() {
+                return Some(Lease { sender, slot });
+            }
+        }
+        None
+    }
+
+    /// A new connection.
+    pub(super) async fn connect(self: &Rc<Self>, timeout: Duration) -> Result<Lease, NoConnection> {
+        if self.open.get() >= self.max_open {
+            return Err(NoConnection::Full);
+        }
+        self.open.set(self.open.get() + 1);
+        let slot = OpenSlot(Rc::clone(self));
+        let deadline = Instant::now() + timeout;
+        let stream = connect(&self.address.host, self.address.port, AddressRule::Any, deadline)
+            .await
+            .map_err(|_reason| NoConnection::Failed)?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .max_headers(100)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_reason| NoConnection::Failed)?;
+        // Ends when the sender is dropped or the server closes; what it returns was told to the sender.
+        tokio::task::spawn_local(async move { drop(connection.await) });
+        Ok(Lease { sender, slot })
+    }
+
+    /// Closes what is idle: the configuration no longer names the server.
+    pub(super) fn close_idle(&self) {
+        let idle = self.idle.take();
+        drop(idle);
+    }
+
+    /// Drops connections that have been idle for too long.
+    pub(super) fn tidy(&self) {
+        self.idle
+            .borrow_mut()
+            .retain(|idle| idle.since.elapsed() <= IDLE_FOR && !idle.sender.is_closed());
+    }
+}
+
+impl Lease {
+    /// Gives the connection back after an exact end.
+    pub(super) fn give_back(self) {
+        let Self { sender, slot } = self;
+        if sender.is_closed() {
+            return;
+        }
+        let pool = Rc::clone(&slot.0);
+        let mut idle = pool.idle.borrow_mut();
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle {
+                sender,
+                since: Instant::now(),
+                slot,
+            });
+        }
+    }
+}
+
+impl Drop for OpenSlot {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get().saturating_sub(1));
+    }
+}

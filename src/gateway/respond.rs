@@ -1,0 +1,98 @@
+//! The one place that turns a reason into an answer (DESIGN §3.5).
+//!
+//! The client learns the reason and its fixed text, never the log's detail, and nothing that it sent comes back.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+
+use super::body::ResponseBody;
+use super::record::Record;
+use crate::policy::{Challenge, Denial, Reason, RouteTable};
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// In which form a client reads a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Http,
+    Grpc,
+}
+
+impl Dialect {
+    /// gRPC clients say so in their content type.
+    pub(super) fn of(parts: &Parts) -> Self {
+        match parts.headers.get(CONTENT_TYPE) {
+            Some(value) if value.as_bytes().starts_with(b"application/grpc") => Self::Grpc,
+            _ => Self::Http,
+        }
+    }
+}
+
+/// Answers a refusal.
+pub(super) fn refuse(
+    denial: &Denial,
+    table: &RouteTable,
+    dialect: Dialect,
+    retry_after: Option<u64>,
+    request_id: &HeaderValue,
+    record: Record,
+) -> Response<ResponseBody> {
+    let route = denial.route.and_then(|id| table.route(id));
+    let challenge = route.and_then(|route| {
+        let realm = &table.api(route.api)?.realm;
+        Challenge::value(denial.reason, realm, Some(&route.requirement))
+    });
+    let mut fields = HeaderMap::with_capacity(6);
+    if let Some(challenge) = challenge {
+        fields.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(allow) = &denial.allow {
+        fields.insert(ALLOW, allow.clone());
+    }
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if denial.reason.status() == StatusCode::SERVICE_UNAVAILABLE {
+        fields.insert(RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(1).max(1)));
+    }
+    match dialect {
+        Dialect::Http => http(denial.reason, fields, request_id, record),
+        Dialect::Grpc => grpc(denial.reason, fields, record),
+    }
+}
+
+fn http(
+    reason: Reason,
+    mut fields: HeaderMap,
+    request_id: &HeaderValue,
+    record: Record,
+) -> Response<ResponseBody> {
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    // Every part is of a fixed alphabet without quotes and backslashes.
+    let body = format!(
+        "{{\"error\":\"{}\",\"error_description\":\"{}\",\"reason\":\"{}\",\"request_id\":\"{}\"}}\n",
+        reason.error_code(),
+        reason.text(),
+        reason.name(),
+        request_id.to_str().unwrap_or_default(),
+    );
+    let mut response = Response::new(ResponseBody::own(Bytes::from(body), record));
+    *response.status_mut() = reason.status();
+    *response.headers_mut() = fields;
+    response
+}
+
+/// A trailers-only response (gRPC over HTTP/2, "Responses").
+fn grpc(reason: Reason, mut fields: HeaderMap, record: Record) -> Response<ResponseBody> {
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    fields.insert(GRPC_STATUS, HeaderValue::from(u16::from(reason.grpc_status())));
+    let message = HeaderValue::try_from(format!("{}: {}", reason.name(), reason.text()));
+    fields.insert(
+        GRPC_MESSAGE,
+        message.unwrap_or(HeaderValue::from_static("refused")),
+    );
+    let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
+    *response.headers_mut() = fields;
+    response
+}

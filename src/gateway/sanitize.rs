@@ -1,0 +1,151 @@
+//! Reads the head of a request once, and refuses what could be read twice.
+//!
+//! hyper has parsed the message by now; here stands what it lets through (RFC 9112 sections 3.2 and 6.1, RFC 9113
+//! section 8.3.1): odd forms of the target, missing or repeated or disagreeing hosts, odd transfer codings, header names
+//! that some upstreams fold into others. Nothing is repaired.
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+
+use super::headers;
+use crate::net::Limits;
+use crate::policy::{Reason, RequestHead};
+
+/// A head that has one reading.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SanitizedHead<'a> {
+    parts: &'a Parts,
+    authority: &'a str,
+}
+
+impl<'a> SanitizedHead<'a> {
+    /// Checks a head. The reason is one of those of the request itself.
+    pub(super) fn read(parts: &'a Parts, limits: &Limits) -> Result<Self, Reason> {
+        if parts.method == Method::CONNECT {
+            return Err(Reason::MethodNotAllowed);
+        }
+        if parts.version < Version::HTTP_11 {
+            return Err(Reason::BadRequest);
+        }
+        let target_bytes = parts
+            .uri
+            .path_and_query()
+            .map_or(0, |target| target.as_str().len());
+        if target_bytes > limits.uri_bytes {
+            return Err(Reason::UriTooLong);
+        }
+        check_fields(&parts.headers, limits)?;
+        check_framing(parts)?;
+        Ok(Self {
+            parts,
+            authority: authority(parts)?,
+        })
+    }
+
+    /// What `decide` looks at.
+    pub(super) fn request_head(&self) -> RequestHead<'a> {
+        RequestHead {
+            method: &self.parts.method,
+            authority: self.authority,
+            path: self.parts.uri.path(),
+            headers: &self.parts.headers,
+        }
+    }
+}
+
+/// `Host` for the upstream, where the request itself has none: HTTP/2 has `:authority` instead.
+pub(super) fn host_value(parts: &Parts) -> Option<HeaderValue> {
+    parts
+        .uri
+        .authority()
+        .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
+}
+
+fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Reason> {
+    let mut bytes = 0;
+    for (name, value) in fields {
+        // Name, colon, space, value, line end.
+        bytes += name.as_str().len() + value.len() + 4;
+        // `X_User` becomes `X-User` in CGI-like upstreams, so a name with `_` can pass for a header of ours.
+        if name.as_str().contains('_') {
+            return Err(Reason::BadRequest);
+        }
+    }
+    if bytes > limits.header_bytes || fields.len() > limits.headers {
+        return Err(Reason::HeadersTooLarge);
+    }
+    Ok(())
+}
+
+fn check_framing(parts: &Parts) -> Result<(), Reason> {
+    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    let is_sound = match coding {
+        None => true,
+        Some(coding) => {
+            codings.next().is_none()
+                && parts.version == Version::HTTP_11
+                && coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+                && !parts.headers.contains_key(CONTENT_LENGTH)
+        }
+    };
+    let has_one_length = parts.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none();
+    // Naming a header that we set or need would remove it behind our back.
+    if is_sound && has_one_length && headers::connection_is_sound(&parts.headers) {
+        Ok(())
+    } else {
+        Err(Reason::BadRequest)
+    }
+}
+
+/// The one authority: target and `Host` must not disagree, and there must be exactly one of each kind that is needed.
+fn authority(parts: &Parts) -> Result<&str, Reason> {
+    let mut hosts = parts.headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Reason::BadRequest);
+    }
+    let host = host
+        .map(HeaderValue::to_str)
+        .transpose()
+        .map_err(|_not_visible| Reason::BadRequest)?;
+    let is_http2 = parts.version == Version::HTTP_2;
+    let target = parts.uri.authority().map(http::uri::Authority::as_str);
+    // Without a scheme an authority is the authority form (`GET example.com:80`), which is for CONNECT alone.
+    let has_known_scheme = parts
+        .uri
+        .scheme_str()
+        .is_none_or(|scheme| scheme == "http" || scheme == "https");
+    if !has_known_scheme
+        || (target.is_some() && parts.uri.scheme().is_none())
+        || !parts.uri.path().starts_with('/')
+    {
+        return Err(Reason::BadRequest);
+    }
+    match (target, host) {
+        (Some(target), Some(host)) if target.eq_ignore_ascii_case(host) => Ok(target),
+        (Some(target), None) if is_http2 => Ok(target),
+        (None, Some(host)) => Ok(host),
+        _ => Err(Reason::BadRequest),
+    }
+}
+
+/// Whether a name is one that a trailer section must not carry (RFC 9110 section 6.5.1).
+pub(super) fn is_forbidden_trailer(name: &HeaderName) -> bool {
+    headers::is_hop_by_hop(name)
+        || headers::is_ours(name)
+        || matches!(
+            name.as_str(),
+            "authorization"
+                | "host"
+                | "content-length"
+                | "content-type"
+                | "content-encoding"
+                | "content-range"
+                | "cookie"
+                | "expect"
+                | "range"
+                | "max-forwards"
+        )
+}

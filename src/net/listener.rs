@@ -1,0 +1,293 @@
+//! Listening sockets and the accept loop.
+//!
+//! `app` binds and clones; each worker runs one accept loop per listener. An accept loop ends only with a drain: an
+//! error of `accept`, such as too many open files, makes it wait and go on, never exit and never spin.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use prometheus::IntCounter;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::net::DrainWatcher;
+
+/// A bound socket, before any worker accepts from it.
+#[derive(Debug)]
+pub struct BoundListener {
+    socket: std::net::TcpListener,
+    address: SocketAddr,
+}
+
+/// The bound on open client connections of the process, shared by every accept loop.
+#[derive(Debug)]
+pub struct ConnectionSlots {
+    open: AtomicUsize,
+    limit: usize,
+    refused: IntCounter,
+}
+
+/// An accepted connection, with its place among the open connections.
+///
+/// Whoever owns the socket owns the place: a connection that becomes a tunnel goes on being counted.
+#[derive(Debug)]
+pub struct ClientSocket {
+    stream: TcpStream,
+    _slot: Slot,
+}
+
+#[derive(Debug)]
+struct Slot {
+    slots: Arc<ConnectionSlots>,
+}
+
+impl BoundListener {
+    /// Binds and listens. Port 0 takes a free port.
+    ///
+    /// # Errors
+    /// What the operating system says: address in use, not available, not permitted.
+    pub fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = std::net::TcpListener::from(socket);
+        let address = socket.local_addr()?;
+        Ok(Self { socket, address })
+    }
+
+    /// Where it is bound, with the real port.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A listener for the runtime that calls this. All of them take from the same queue, so that an idle worker
+    /// takes the next connection.
+    ///
+    /// # Errors
+    /// Out of file descriptors.
+    pub fn attach(&self) -> io::Result<TcpListener> {
+        TcpListener::from_std(self.socket.try_clone()?)
+    }
+}
+
+/// Accepts until a drain begins. `on_connection` must return at once: it spawns a task.
+///
+/// A connection over the limit is accepted and closed, which tells the client sooner than a full queue would.
+pub async fn accept_loop(
+    listener: TcpListener,
+    slots: Arc<ConnectionSlots>,
+    drain: DrainWatcher,
+    on_connection: impl Fn(ClientSocket, SocketAddr),
+) {
+    let mut back_off = BACK_OFF_FIRST;
+    let begun = drain.begun();
+    tokio::pin!(begun);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = &mut begun => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                back_off = BACK_OFF_FIRST;
+                let Some(slot) = slots.take() else { continue };
+                // Fails only on a connection that is gone already; serving it will find out.
+                let _ = stream.set_nodelay(true);
+                on_connection(ClientSocket { stream, _slot: slot }, peer);
+            }
+            Err(error) if is_about_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, wait = ?back_off, "cannot accept connections");
+                tokio::select! {
+                    () = &mut begun => return,
+                    () = tokio::time::sleep(back_off) => {}
+                }
+                back_off = (back_off * 2).min(BACK_OFF_LAST);
+            }
+        }
+    }
+}
+
+/// Whether the client went away between its connect and our accept: the next accept can succeed at once.
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+impl ConnectionSlots {
+    /// At most `limit` connections at a time; those turned away are counted in `refused`.
+    pub fn new(limit: usize, refused: IntCounter) -> Arc<Self> {
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            limit,
+            refused,
+        })
+    }
+
+    /// How many are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    fn take(self: &Arc<Self>) -> Option<Slot> {
+        let taken = self
+            .open
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
+                (open < self.limit).then(|| open.saturating_add(1))
+            });
+        if taken.is_err() {
+            self.refused.inc();
+            return None;
+        }
+        Some(Slot {
+            slots: Arc::clone(self),
+        })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.slots.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl AsyncRead for ClientSocket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ClientSocket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// Connections that the kernel holds until a worker takes them.
+const BACKLOG: i32 = 1_024;
+const BACK_OFF_FIRST: Duration = Duration::from_millis(10);
+const BACK_OFF_LAST: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::net::drain;
+
+    fn slots(limit: usize) -> Arc<ConnectionSlots> {
+        ConnectionSlots::new(limit, IntCounter::new("refused", "refused").unwrap())
+    }
+
+    #[tokio::test]
+    async fn two_loops_share_one_queue_and_end_with_the_drain() {
+        let bound = BoundListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        assert_ne!(bound.address().port(), 0);
+        let slots = slots(10);
+        let (trigger, watcher) = drain();
+        let loops: Vec<_> = (0..2)
+            .map(|_| {
+                let listener = bound.attach().unwrap();
+                tokio::spawn(accept_loop(
+                    listener,
+                    Arc::clone(&slots),
+                    watcher.clone(),
+                    |mut socket, _| {
+                        tokio::spawn(async move { socket.write_all(b"hello").await });
+                    },
+                ))
+            })
+            .collect();
+        for _ in 0..20 {
+            let mut stream = TcpStream::connect(bound.address()).await.unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "hello");
+        }
+        trigger.drain(Duration::from_secs(1)).await;
+        for running in loops {
+            running.await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn closes_what_is_over_the_limit_and_counts_it() {
+        let bound = BoundListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let slots = slots(1);
+        let (_trigger, watcher) = drain();
+        let (give, mut taken) = tokio::sync::mpsc::unbounded_channel();
+        tokio::spawn(accept_loop(
+            bound.attach().unwrap(),
+            Arc::clone(&slots),
+            watcher,
+            move |socket, peer| give.send((socket, peer)).unwrap(),
+        ));
+        let _first = TcpStream::connect(bound.address()).await.unwrap();
+        let (held, _) = taken.recv().await.unwrap();
+        let mut second = TcpStream::connect(bound.address()).await.unwrap();
+        assert_eq!(second.read(&mut [0; 1]).await.unwrap(), 0);
+        assert_eq!((slots.open(), slots.refused.get()), (1, 1));
+
+        drop(held);
+        let _third = TcpStream::connect(bound.address()).await.unwrap();
+        taken.recv().await.unwrap();
+        assert_eq!(slots.refused.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn goes_on_when_accept_fails_and_leaves_the_thread_to_others() {
+        let bound = BoundListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (trigger, watcher) = drain();
+        let accepting = tokio::spawn(accept_loop(bound.attach().unwrap(), slots(1), watcher, |_, _| {}));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        // From now on every accept fails at once, as it does when there are no file descriptors left.
+        socket2::SockRef::from(&bound.socket)
+            .shutdown(std::net::Shutdown::Both)
+            .unwrap();
+        let begin = std::time::Instant::now();
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(begin.elapsed() < Duration::from_secs(2));
+        assert!(!accepting.is_finished());
+        trigger.drain(Duration::from_secs(1)).await;
+        tokio::time::timeout(Duration::from_secs(2), accepting)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}

@@ -1,0 +1,470 @@
+//! Every metric family, in one struct.
+//!
+//! The composition root makes it once; gateway, control and net are given what they count with. Names and labels are
+//! the contract of DESIGN section 3.7 and are compared with a golden list by a test. A label must never hold what a
+//! client chose: methods come from a list, reasons from the closed enum, routes and issuers from the configuration.
+
+use std::collections::HashSet;
+
+use prometheus::{
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
+};
+
+use crate::telemetry::RouteMetrics;
+use crate::telemetry::families::{Families, Labels, drop_series, register_process};
+
+/// Everything that is counted. Cheap to clone: every family is shared.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reasons: &'static [&'static str],
+    pub(super) decisions: IntCounterVec,
+    pub(super) requests: IntCounterVec,
+    auth_duration: HistogramVec,
+    /// From the first byte of a request head to the last of the response.
+    pub request_duration: Histogram,
+    /// Requests whose response is not over.
+    pub requests_in_flight: IntGauge,
+    /// Connections closed at once because `limits.connections` were open.
+    pub connections_refused: IntCounter,
+    jwks_fetches: IntCounterVec,
+    jwks_fetch_duration: Histogram,
+    jwks_last_success: IntGaugeVec,
+    jwks_keys: IntGaugeVec,
+    jwks_unknown_kid: IntCounterVec,
+    cache_requests: IntCounterVec,
+    cache_entries: IntGaugeVec,
+    upstream_requests: IntCounterVec,
+    upstream_healthy: IntGaugeVec,
+    /// 1 after a reload that took effect, 0 after one that did not.
+    pub config_last_reload_successful: IntGauge,
+    /// Unix time in seconds.
+    pub config_last_reload_success_timestamp: IntGauge,
+    config_info: IntGaugeVec,
+    certificate_expiry: IntGaugeVec,
+    /// Access-log records that the writer could not take.
+    pub access_log_dropped: IntCounter,
+}
+
+/// A part of the decision that is timed apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The whole decision, without waiting for keys.
+    Decide,
+    /// Signature and claims of a token that was not in the cache.
+    Verify,
+    /// Waiting for a key fetch.
+    KeyWait,
+}
+
+/// What became of an unknown `kid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownKid {
+    /// The request waited for a fetch.
+    Wait,
+    /// A recent fetch has shown that there is no such key.
+    Absent,
+    /// Turned away because the last fetch was too recent.
+    Cooldown,
+    /// A fetch was made.
+    Fetch,
+}
+
+/// What is counted for one issuer's keys.
+#[derive(Clone, Debug)]
+pub struct IssuerMetrics {
+    issuer: String,
+    fetches: IntCounterVec,
+    /// Seconds from connect to last byte.
+    pub fetch_duration: Histogram,
+    /// Unix time in seconds; 0 before the first.
+    pub last_success: IntGauge,
+    /// Usable keys.
+    pub keys: IntGauge,
+    unknown_kid: [IntCounter; 4],
+}
+
+/// What is counted for one cache.
+#[derive(Clone, Debug)]
+pub struct CacheMetrics {
+    /// Found.
+    pub hits: IntCounter,
+    /// Not found.
+    pub misses: IntCounter,
+    /// How many there are.
+    pub entries: IntGauge,
+}
+
+/// What is counted for one upstream server.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    /// A response head came.
+    pub ok: IntCounter,
+    /// No connection.
+    pub connect: IntCounter,
+    /// No response head in time.
+    pub timeout: IntCounter,
+    /// Broken HTTP or a broken connection.
+    pub protocol: IntCounter,
+    /// Refused here: too many connections.
+    pub overloaded: IntCounter,
+    /// 1 or 0.
+    pub healthy: IntGauge,
+}
+
+impl Metrics {
+    /// Registers every family. `reasons` are the words of the closed list, by index.
+    ///
+    /// # Errors
+    /// A family of the same name is in the registry already.
+    pub fn new(registry: &Registry, reasons: &'static [&'static str]) -> Result<Self, prometheus::Error> {
+        let make = Families { registry };
+        let metrics = Self {
+            decisions: make.counters(
+                "auth_decisions_total",
+                "Authorisation decisions.",
+                &["api", "route", "decision", "reason"],
+            )?,
+            requests: make.counters(
+                "http_requests_total",
+                "Answered requests; `source` says who wrote the status.",
+                &["route", "method", "code", "source"],
+            )?,
+            auth_duration: make.histograms(
+                "auth_duration_seconds",
+                "Duration of a part of the decision.",
+                &["stage"],
+                AUTH_BUCKETS,
+            )?,
+            request_duration: make.histogram(
+                "http_request_duration_seconds",
+                "From the request head to the end of the response.",
+                REQUEST_BUCKETS,
+            )?,
+            requests_in_flight: make.gauge("http_requests_in_flight", "Requests being answered.")?,
+            connections_refused: make.counter(
+                "connections_refused_total",
+                "Connections closed at once because of the limit.",
+            )?,
+            jwks_fetches: make.counters("jwks_fetches_total", "Key fetches.", &["issuer", "result"])?,
+            jwks_fetch_duration: make.histogram(
+                "jwks_fetch_duration_seconds",
+                "Duration of a key fetch.",
+                FETCH_BUCKETS,
+            )?,
+            jwks_last_success: make.gauges(
+                "jwks_last_success_timestamp_seconds",
+                "When keys were last fetched.",
+                &["issuer"],
+            )?,
+            jwks_keys: make.gauges("jwks_keys", "Usable keys.", &["issuer"])?,
+            jwks_unknown_kid: make.counters(
+                "jwks_unknown_kid_total",
+                "Tokens with a key id that was not known, and what was done about it.",
+                &["issuer", "action"],
+            )?,
+            cache_requests: make.counters("cache_requests_total", "Cache look-ups.", &["cache", "result"])?,
+            cache_entries: make.gauges("cache_entries", "Cached entries.", &["cache"])?,
+            upstream_requests: make.counters(
+                "upstream_requests_total",
+                "Requests sent to an upstream server.",
+                &["upstream", "result"],
+            )?,
+            upstream_healthy: make.gauges("upstream_healthy", "Whether a server is used.", &["upstream"])?,
+            config_last_reload_successful: make.gauge(
+                "config_last_reload_successful",
+                "Whether the last reload took effect.",
+            )?,
+            config_last_reload_success_timestamp: make.gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When a reload last took effect.",
+            )?,
+            config_info: make.gauges("config_info", "What is in force.", &["generation", "hash"])?,
+            certificate_expiry: make.gauges(
+                "certificate_expiry_timestamp_seconds",
+                "When a certificate ends.",
+                &["role"],
+            )?,
+            access_log_dropped: make.counter(
+                "access_log_dropped_total",
+                "Access-log records dropped because the writer was behind.",
+            )?,
+            reasons,
+            registry: registry.clone(),
+        };
+        make.build_info()?;
+        register_process(registry)?;
+        for stage in [Stage::Decide, Stage::Verify, Stage::KeyWait] {
+            metrics.stage(stage);
+        }
+        Ok(metrics)
+    }
+
+    /// The text exposition format, version 0.0.4.
+    ///
+    /// # Errors
+    /// A family without a name or a sample; none of ours.
+    pub fn encode(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Counters of one route, to be made when a snapshot is made. `route` is the pattern.
+    pub fn route(&self, api: &str, route: &str) -> RouteMetrics {
+        RouteMetrics::new(self, self.reasons, api, route)
+    }
+
+    /// The timer of a stage. Resolve it once.
+    pub fn stage(&self, stage: Stage) -> Histogram {
+        self.auth_duration.with_label_values(&[stage.label()])
+    }
+
+    /// Counters of one issuer, at 0 where they are new.
+    pub fn issuer(&self, issuer: &str) -> IssuerMetrics {
+        let metrics = IssuerMetrics {
+            issuer: issuer.into(),
+            fetches: self.jwks_fetches.clone(),
+            fetch_duration: self.jwks_fetch_duration.clone(),
+            last_success: self.jwks_last_success.with_label_values(&[issuer]),
+            keys: self.jwks_keys.with_label_values(&[issuer]),
+            unknown_kid: UnknownKid::ALL
+                .map(|action| self.jwks_unknown_kid.with_label_values(&[issuer, action.label()])),
+        };
+        metrics.fetches("success");
+        metrics
+    }
+
+    /// Counters of one cache, such as `token`.
+    pub fn cache(&self, cache: &'static str) -> CacheMetrics {
+        CacheMetrics {
+            hits: self.cache_requests.with_label_values(&[cache, "hit"]),
+            misses: self.cache_requests.with_label_values(&[cache, "miss"]),
+            entries: self.cache_entries.with_label_values(&[cache]),
+        }
+    }
+
+    /// Counters of one upstream server, `host:port`. It counts as healthy until it is said not to be.
+    pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
+        let result = |result| self.upstream_requests.with_label_values(&[upstream, result]);
+        let healthy = self.upstream_healthy.with_label_values(&[upstream]);
+        healthy.set(1);
+        UpstreamMetrics {
+            ok: result("ok"),
+            connect: result("connect"),
+            timeout: result("timeout"),
+            protocol: result("protocol"),
+            overloaded: result("overloaded"),
+            healthy,
+        }
+    }
+
+    /// Unix time in seconds at which the certificate of this role (`server`, `client_ca`) ends.
+    pub fn certificate_expiry(&self, role: &'static str) -> IntGauge {
+        self.certificate_expiry.with_label_values(&[role])
+    }
+
+    /// What is in force from now on; replaces the former series.
+    pub fn config_in_force(&self, generation: u64, hash: &str) {
+        self.config_info.reset();
+        self.config_info
+            .with_label_values(&[&*generation.to_string(), hash])
+            .set(1);
+    }
+
+    /// Drops the series of routes that are gone: those whose (api, route) is not listed.
+    pub fn retain_routes(&self, routes: &HashSet<(&str, &str)>) {
+        drop_series(&self.decisions, |label: Labels<'_>| {
+            !routes.contains(&(label.get("api"), label.get("route")))
+        });
+        let patterns: HashSet<&str> = routes.iter().map(|(_, route)| *route).collect();
+        // Requests without a route have the empty pattern.
+        drop_series(&self.requests, |label: Labels<'_>| {
+            !label.get("route").is_empty() && !patterns.contains(label.get("route"))
+        });
+    }
+
+    /// Drops the series of issuers that are gone.
+    pub fn retain_issuers(&self, issuers: &HashSet<&str>) {
+        let is_gone = |label: Labels<'_>| !issuers.contains(label.get("issuer"));
+        drop_series(&self.jwks_fetches, is_gone);
+        drop_series(&self.jwks_unknown_kid, is_gone);
+        drop_series(&self.jwks_last_success, is_gone);
+        drop_series(&self.jwks_keys, is_gone);
+    }
+
+    /// Drops the series of upstream servers that are gone.
+    pub fn retain_upstreams(&self, upstreams: &HashSet<&str>) {
+        drop_series(&self.upstream_requests, |label: Labels<'_>| {
+            !upstreams.contains(label.get("upstream"))
+        });
+        drop_series(&self.upstream_healthy, |label: Labels<'_>| {
+            !upstreams.contains(label.get("upstream"))
+        });
+    }
+}
+
+impl Stage {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Decide => "decide",
+            Self::Verify => "verify",
+            Self::KeyWait => "key_wait",
+        }
+    }
+}
+
+impl UnknownKid {
+    const ALL: [Self; 4] = [Self::Wait, Self::Absent, Self::Cooldown, Self::Fetch];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Wait => "wait",
+            Self::Absent => "absent",
+            Self::Cooldown => "cooldown",
+            Self::Fetch => "fetch",
+        }
+    }
+}
+
+impl IssuerMetrics {
+    /// Fetches that ended like this: `success`, or the word of an error.
+    pub fn fetches(&self, result: &'static str) -> IntCounter {
+        self.fetches.with_label_values(&[&*self.issuer, result])
+    }
+
+    /// Tokens whose `kid` was not known.
+    pub fn unknown_kid(&self, action: UnknownKid) -> &IntCounter {
+        let [wait, absent, cooldown, fetch] = &self.unknown_kid;
+        match action {
+            UnknownKid::Wait => wait,
+            UnknownKid::Absent => absent,
+            UnknownKid::Cooldown => cooldown,
+            UnknownKid::Fetch => fetch,
+        }
+    }
+}
+
+/// Seconds: 1 µs … 10 ms; a cached decision takes 1 µs, an RSA verification 25 µs, a wait for keys up to a second.
+const AUTH_BUCKETS: &[f64] = &[
+    0.000_001,
+    0.000_002_5,
+    0.000_005,
+    0.000_01,
+    0.000_025,
+    0.000_05,
+    0.000_1,
+    0.000_25,
+    0.000_5,
+    0.001,
+    0.01,
+    0.1,
+    1.0,
+];
+/// Seconds: 1 ms … 10 s.
+const REQUEST_BUCKETS: &[f64] = &[
+    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// Seconds: 10 ms … 10 s.
+const FETCH_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+#[cfg(test)]
+mod tests {
+    use http::Method;
+
+    use super::*;
+    use crate::telemetry::{Decision, Source};
+
+    const REASONS: &[&str] = &["ok", "missing_token", "expired"];
+
+    fn metrics() -> Metrics {
+        Metrics::new(&Registry::new(), REASONS).unwrap()
+    }
+
+    #[test]
+    fn names_and_labels_are_the_contract() {
+        let metrics = metrics();
+        let route = metrics.route("https://items", "/items/{id}");
+        route.decided(Decision::Deny, 1);
+        route.answered(&Method::GET, 401, Source::Gateway);
+        metrics.issuer("https://issuer/").fetches("timeout").inc();
+        metrics.cache("token");
+        metrics.upstream("127.0.0.1:3000");
+        metrics.certificate_expiry("server");
+        metrics.config_in_force(7, "abc");
+        let text = metrics.encode().unwrap();
+        for line in GOLDEN.trim().lines() {
+            assert!(text.lines().any(|found| found == line), "missing: {line}\n{text}");
+        }
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            assert!(
+                name.starts_with("scopegate_") || name.starts_with("process_"),
+                "{name}"
+            );
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{name} is a {kind}");
+        }
+    }
+
+    const GOLDEN: &str = r#"
+scopegate_auth_decisions_total{api="https://items",decision="allow",reason="ok",route="/items/{id}"} 0
+scopegate_auth_decisions_total{api="https://items",decision="deny",reason="missing_token",route="/items/{id}"} 1
+# TYPE scopegate_auth_duration_seconds histogram
+scopegate_auth_duration_seconds_bucket{stage="decide",le="0.000001"} 0
+scopegate_auth_duration_seconds_count{stage="verify"} 0
+scopegate_http_requests_total{code="401",method="GET",route="/items/{id}",source="gateway"} 1
+# TYPE scopegate_http_request_duration_seconds histogram
+scopegate_http_requests_in_flight 0
+scopegate_connections_refused_total 0
+scopegate_jwks_fetches_total{issuer="https://issuer/",result="success"} 0
+scopegate_jwks_fetches_total{issuer="https://issuer/",result="timeout"} 1
+# TYPE scopegate_jwks_fetch_duration_seconds histogram
+scopegate_jwks_last_success_timestamp_seconds{issuer="https://issuer/"} 0
+scopegate_jwks_keys{issuer="https://issuer/"} 0
+scopegate_jwks_unknown_kid_total{action="cooldown",issuer="https://issuer/"} 0
+scopegate_cache_requests_total{cache="token",result="hit"} 0
+scopegate_cache_entries{cache="token"} 0
+scopegate_upstream_requests_total{result="connect",upstream="127.0.0.1:3000"} 0
+scopegate_upstream_healthy{upstream="127.0.0.1:3000"} 1
+scopegate_config_last_reload_successful 0
+scopegate_config_last_reload_success_timestamp_seconds 0
+scopegate_config_info{generation="7",hash="abc"} 1
+scopegate_certificate_expiry_timestamp_seconds{role="server"} 0
+scopegate_build_info{version="0.1.0"} 1
+scopegate_access_log_dropped_total 0
+# TYPE process_cpu_seconds_total counter
+# TYPE process_open_fds gauge
+"#;
+
+    #[test]
+    fn what_is_gone_leaves_no_series() {
+        let metrics = metrics();
+        for route in ["/a", "/b"] {
+            let route = metrics.route("api", route);
+            route.decided(Decision::Allow, 0);
+            route.answered(&Method::GET, 200, Source::Upstream);
+        }
+        metrics.route("", "").answered(&Method::GET, 404, Source::Gateway);
+        metrics.issuer("https://a/");
+        metrics.issuer("https://b/");
+        metrics.retain_routes(&HashSet::from([("api", "/b")]));
+        metrics.retain_issuers(&HashSet::from(["https://b/"]));
+        metrics.config_in_force(1, "x");
+        metrics.config_in_force(2, "y");
+        let text = metrics.encode().unwrap();
+        assert!(
+            !text.contains("\"/a\"") && !text.contains("https://a/") && !text.contains("hash=\"x\""),
+            "{text}"
+        );
+        assert!(
+            text.contains("\"/b\"") && text.contains("https://b/") && text.contains("code=\"404\""),
+            "{text}"
+        );
+        // A handle that outlived its series counts into nothing, and a new one begins at 0.
+        metrics.route("api", "/a");
+        assert!(
+            metrics
+                .encode()
+                .unwrap()
+                .contains("reason=\"ok\",route=\"/a\"} 0")
+        );
+    }
+}
