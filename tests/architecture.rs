@@ -253,8 +253,7 @@ fn check(source: &Source) -> Vec<Fault> {
     let code = source.code();
     for what in FORBIDDEN {
         for (at, _) in code.match_indices(what) {
-            let is_whole =
-                what.starts_with('.') || !code[..at].chars().next_back().is_some_and(|c| is_word(c));
+            let is_whole = what.starts_with('.') || !code[..at].chars().next_back().is_some_and(is_word);
             if is_whole {
                 faults.push(Fault::Forbidden {
                     what,

@@ -18,7 +18,10 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(rest.trim_start_matches(' '), token.as_str());
             let body = token.as_str().trim_end_matches('=');
             assert!(!body.is_empty());
-            assert!(body.chars().all(|c| c.is_ascii_alphanumeric() || "-._~+/".contains(c)));
+            assert!(
+                body.chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-._~+/".contains(c))
+            );
         }
         Err(BearerError::Multiple) => assert!(lines.len() > 1),
         Err(BearerError::Missing | BearerError::Malformed) => assert_eq!(lines.len(), 1),

@@ -46,6 +46,10 @@ fuzz_target!(|data: &[u8]| {
     let verifier = VERIFIERS[usize::from(mode >> 1 & 1)].get_or_init(|| api.verifier());
     // Of header members that the verifier does not read, `jsonwebtoken` asks types all the same.
     if verifier.verify(&token, NOW).is_ok() && jsonwebtoken::decode_header(&token).is_ok() {
-        assert_eq!(oracle::accepts(SigningAlg::HS256, &api.key(), &token), Ok(()), "{token}");
+        assert_eq!(
+            oracle::accepts(SigningAlg::HS256, &api.key(), &token),
+            Ok(()),
+            "{token}"
+        );
     }
 });

@@ -995,7 +995,7 @@ fn the_earlier_check_speaks() {
     let wrong_typ = with(header.clone(), "typ", Some(json!("at+jwt")));
     let wrong_kid = with(header.clone(), "kid", Some(json!("x")));
     let wrong_iss = with(claims.clone(), "iss", Some(json!("https://evil.example/")));
-    let expired = with(claims.clone(), "exp", Some(json!(1)));
+    let expired = with(claims, "exp", Some(json!(1)));
     let spoiled = |header: &Value, claims: &Value| {
         let token = api.sign(header, claims);
         format!("{}.{}", token.rsplit_once('.').unwrap().0, encode(&[1; 256]))

@@ -8,9 +8,12 @@ use std::collections::BTreeSet;
 /// The prefix that must not be reached by way of another.
 pub(crate) const GUARDED: &str = "/admin";
 
+/// One thing that somebody does to a path.
+type Step = fn(&[u8]) -> Vec<u8>;
+
 /// Every reading of a path, itself included.
 pub(crate) fn readings(path: &str) -> BTreeSet<Vec<u8>> {
-    const STEPS: [fn(&[u8]) -> Vec<u8>; 5] = [decode, slashes, merge, cut_parameters, remove_dots];
+    const STEPS: [Step; 5] = [decode, slashes, merge, cut_parameters, remove_dots];
     let mut known = BTreeSet::from([path.as_bytes().to_vec()]);
     let mut pending: Vec<Vec<u8>> = known.iter().cloned().collect();
     while let Some(reading) = pending.pop() {
