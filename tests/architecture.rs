@@ -34,16 +34,7 @@ const ORDER: [&[&str]; 11] = [
 const MAX_LINES: usize = 400;
 
 /// Files that may be longer, each with its reason.
-const LONG_FILES: [(&str, &str); 2] = [
-    (
-        "cli/explain.rs",
-        "one command: its arguments, its verdict and its two ways to print it",
-    ),
-    (
-        "gateway/service.rs",
-        "the one story of a request, in the order of its phases",
-    ),
-];
+const LONG_FILES: [(&str, &str); 0] = [];
 
 /// What ends the process, or the task, of a request.
 const FORBIDDEN: [&str; 7] = [

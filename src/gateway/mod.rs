@@ -13,7 +13,8 @@ mod respond;
 mod sanitize;
 mod service;
 mod verified;
+mod worker;
 
 pub use body::{BodyError, ResponseBody};
-pub use service::{Connection, GatewaySettings, Shared, Worker};
 pub use verified::VerifiedTokens;
+pub use worker::{Connection, GatewaySettings, Shared, Worker};
