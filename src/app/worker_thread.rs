@@ -84,6 +84,8 @@ impl WorkerThread {
             let (slots, drain) = (Arc::clone(&self.slots), self.drain.clone());
             tokio::task::spawn_local(accept_loop(listener, slots, drain, on_connection));
         }
+        let watching = Rc::clone(&worker);
+        tokio::task::spawn_local(async move { watching.watch_deadlines().await });
         let _ = accepting.send(Ok(()));
         let mut tidy = tokio::time::interval(TIDY_EVERY);
         loop {

@@ -4,12 +4,13 @@
 //! gives it back unsent, on a connection that had been closed meanwhile; nothing is ever sent twice.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
+use super::deadline::Deadlines;
 use super::pool::{Lease, NoConnection, ServerPool};
 use crate::policy::{Permit, Reason};
 
@@ -23,7 +24,7 @@ pub(super) struct Forwarded {
 
 /// How long the upstream may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadlines {
+pub(super) struct Waits {
     pub(super) connect: Duration,
     /// From sending the request to the response head.
     pub(super) head: Duration,
@@ -35,9 +36,10 @@ pub(super) async fn forward(
     request: Request<RequestBody>,
     request_progress: Option<Rc<RequestProgress>>,
     server: &Rc<ServerPool>,
-    deadlines: Deadlines,
+    waits: Waits,
+    deadlines: &Rc<Deadlines>,
 ) -> Result<Forwarded, Reason> {
-    match send(request, server, deadlines).await {
+    match send(request, server, waits, deadlines).await {
         // We never ask for another protocol, so nothing on this connection can be believed any more.
         Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err(Reason::UpstreamProtocol)
@@ -60,7 +62,8 @@ pub(super) async fn forward(
 async fn send(
     mut request: Request<RequestBody>,
     server: &Rc<ServerPool>,
-    deadlines: Deadlines,
+    waits: Waits,
+    deadlines: &Rc<Deadlines>,
 ) -> Result<(Response<Incoming>, Lease), Reason> {
     let sending = async {
         // A used connection may turn out to be closed; then the next one is tried, and at last a new one.
@@ -75,19 +78,18 @@ async fn send(
                 }
             }
         }
-        let mut lease = server
-            .connect(deadlines.connect)
-            .await
-            .map_err(|none| match none {
-                NoConnection::Failed => Reason::UpstreamConnect,
-                NoConnection::Full => Reason::Overloaded,
-            })?;
+        let mut lease = server.connect(waits.connect).await.map_err(|none| match none {
+            NoConnection::Failed => Reason::UpstreamConnect,
+            NoConnection::Full => Reason::Overloaded,
+        })?;
         match lease.sender.try_send_request(request).await {
             Ok(response) => Ok((response, lease)),
             Err(_broken) => Err(Reason::UpstreamProtocol),
         }
     };
-    tokio::time::timeout(deadlines.head, sending)
+    let deadline = deadlines.after(waits.head, Instant::now());
+    deadline
+        .limit(sending)
         .await
         .unwrap_or(Err(Reason::UpstreamTimeout))
 }

@@ -5,6 +5,7 @@
 //! forwarding.
 
 mod body;
+mod deadline;
 mod forward;
 mod headers;
 mod pool;

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 
 use super::body::{RequestBody, ResponseBody};
-use super::forward::{Deadlines, Forwarded, forward};
+use super::forward::{Forwarded, Waits, forward};
 use super::headers;
 use super::record::Record;
 use super::respond::Reply;
@@ -176,10 +176,19 @@ impl Worker {
             &reply.request_id,
         );
         let pause = self.shared.settings.timeouts.body;
-        let (body, progress) = RequestBody::new(body, limit, pause, &view.snapshot);
+        let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
         record.sent_to(server, progress.as_ref());
         let request = Request::from_parts(parts, body);
-        match forward(permit, request, progress, server, deadlines(route, target)).await {
+        match forward(
+            permit,
+            request,
+            progress,
+            server,
+            waits(route, target),
+            &self.deadlines,
+        )
+        .await
+        {
             Ok(Forwarded {
                 mut response,
                 lease,
@@ -188,7 +197,14 @@ impl Worker {
                 headers::to_client(response.headers_mut());
                 record.answered(response.status());
                 response.map(|incoming| {
-                    ResponseBody::upstream(incoming, target.idle_timeout, lease, request_progress, record)
+                    ResponseBody::upstream(
+                        incoming,
+                        target.idle_timeout,
+                        &self.deadlines,
+                        lease,
+                        request_progress,
+                        record,
+                    )
                 })
             }
             Err(reason) => refused(reason, record),
@@ -233,8 +249,8 @@ fn key_miss(decision: &Decision) -> Option<KeyMiss<'_>> {
     }
 }
 
-fn deadlines(route: &Route, target: &Target) -> Deadlines {
-    Deadlines {
+fn waits(route: &Route, target: &Target) -> Waits {
+    Waits {
         connect: target.connect_timeout,
         head: route.timeout.unwrap_or(target.timeout),
     }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::HeaderValue;
 use prometheus::Histogram;
 
+use super::deadline::Deadlines;
 use super::pool::ServerPool;
 use super::verified::VerifiedTokens;
 use crate::net::{Limits, Timeouts};
@@ -94,6 +95,7 @@ pub struct Worker {
     reader: RefCell<Reader>,
     view: RefCell<Rc<View>>,
     pools: RefCell<HashMap<ServerAddress, Rc<ServerPool>>>,
+    pub(super) deadlines: Rc<Deadlines>,
     /// First half of the ids of this worker's requests.
     id_prefix: u64,
     requests: Cell<u64>,
@@ -141,6 +143,7 @@ impl Worker {
             reader: RefCell::new(reader),
             view: RefCell::new(Rc::new(view)),
             pools: RefCell::new(pools),
+            deadlines: Rc::default(),
             id_prefix: u64::from_le_bytes(prefix),
             requests: Cell::new(0),
         }))
@@ -171,6 +174,11 @@ impl Worker {
         let mut text = [0; 24];
         hex(&mut text, self.id_prefix, number);
         HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+    }
+
+    /// Watches the deadlines of requests for as long as it is polled; the worker's thread does that.
+    pub async fn watch_deadlines(&self) {
+        self.deadlines.tick().await;
     }
 
     /// Closes upstream connections that have been idle for too long; the worker's thread calls it now and then.
