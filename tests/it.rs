@@ -19,3 +19,15 @@ mod harness;
 
 #[path = "it/stands_up.rs"]
 mod stands_up;
+
+#[path = "it/reasons.rs"]
+mod reasons;
+
+#[path = "it/algorithms.rs"]
+mod algorithms;
+
+#[path = "it/raw.rs"]
+mod raw;
+
+#[path = "it/forwarding.rs"]
+mod forwarding;

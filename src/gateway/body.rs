@@ -51,6 +51,22 @@ pub(super) enum RequestBodyEnd {
 pub(super) struct RequestProgress {
     pub(super) end: Cell<RequestBodyEnd>,
     pub(super) bytes: Cell<u64>,
+    /// When a part of it last went on.
+    moved: Cell<Instant>,
+    /// The upstream would take more, and the client has not sent it.
+    is_waiting: Cell<bool>,
+}
+
+impl RequestProgress {
+    /// Until when the upstream may take for its answer: its time begins anew with each part of the body, and does not
+    /// run while the client is waited for, who has a patience of its own.
+    pub(super) fn upstream_deadline(&self, patience: Duration) -> Instant {
+        if self.is_waiting.get() {
+            Instant::now() + patience
+        } else {
+            self.moved.get() + patience
+        }
+    }
 }
 
 /// The body of a request on its way to the upstream.
@@ -84,6 +100,8 @@ impl RequestBody {
         let progress = Rc::new(RequestProgress {
             end: Cell::new(RequestBodyEnd::Streaming),
             bytes: Cell::new(0),
+            moved: Cell::new(Instant::now()),
+            is_waiting: Cell::new(false),
         });
         let stream = RequestStream {
             incoming,
@@ -127,7 +145,9 @@ impl Body for RequestBody {
 
 impl RequestStream {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        self.progress.is_waiting.set(polled.is_pending());
+        let Poll::Ready(frame) = polled else {
             if self.patience.is_over(cx) {
                 self.progress.end.set(RequestBodyEnd::Stalled);
                 return Poll::Ready(Some(Err(BodyError::Stalled)));
@@ -135,6 +155,7 @@ impl RequestStream {
             return Poll::Pending;
         };
         self.patience.renew();
+        self.progress.moved.set(Instant::now());
         let Some(frame) = frame else {
             self.progress.end.set(RequestBodyEnd::Complete);
             return Poll::Ready(None);

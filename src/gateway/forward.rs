@@ -3,10 +3,12 @@
 //! It takes the permit by value: what was not authorised cannot be forwarded. A request is sent again only where hyper
 //! gives it back unsent, on a connection that had been closed meanwhile; nothing is ever sent twice.
 
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{Request, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
@@ -26,7 +28,7 @@ pub(super) struct Forwarded {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waits {
     pub(super) connect: Duration,
-    /// From sending the request to the response head.
+    /// From sending the request, or the last part of its body, to the response head.
     pub(super) head: Duration,
 }
 
@@ -39,11 +41,7 @@ pub(super) async fn forward(
     waits: Waits,
     deadlines: &Rc<Deadlines>,
 ) -> Result<Forwarded, Reason> {
-    match send(request, server, waits, deadlines).await {
-        // We never ask for another protocol, so nothing on this connection can be believed any more.
-        Ok((response, _)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            Err(Reason::UpstreamProtocol)
-        }
+    match send(request, request_progress.as_deref(), server, waits, deadlines).await {
         Ok((response, lease)) => Ok(Forwarded {
             response,
             lease,
@@ -61,11 +59,12 @@ pub(super) async fn forward(
 
 async fn send(
     mut request: Request<RequestBody>,
+    progress: Option<&RequestProgress>,
     server: &Rc<ServerPool>,
     waits: Waits,
     deadlines: &Rc<Deadlines>,
 ) -> Result<(Response<Incoming>, Lease), Reason> {
-    let sending = async {
+    let sending = pin!(async {
         // A used connection may turn out to be closed; then the next one is tried, and at last a new one.
         while let Some(mut lease) = server.idle() {
             if lease.sender.ready().await.is_err() {
@@ -86,10 +85,47 @@ async fn send(
             Ok(response) => Ok((response, lease)),
             Err(_broken) => Err(Reason::UpstreamProtocol),
         }
+    });
+    let (response, lease) = in_time(sending, progress, waits.head, deadlines).await?;
+    if is_sound(&response) {
+        Ok((response, lease))
+    } else {
+        Err(Reason::UpstreamProtocol)
+    }
+}
+
+/// Whether a head that hyper has parsed has one reading (RFC 9112 section 6.3): not two lengths of the body, no coding
+/// that would be lost on the way, and no other protocol, for which nobody has asked.
+fn is_sound(response: &Response<Incoming>) -> bool {
+    let fields = response.headers();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
+    let has_one_length = match codings.next() {
+        None => true,
+        Some(coding) => {
+            is_chunked(coding) && codings.next().is_none() && !fields.contains_key(CONTENT_LENGTH)
+        }
     };
-    let deadline = deadlines.after(waits.head, Instant::now());
-    deadline
-        .limit(sending)
-        .await
-        .unwrap_or(Err(Reason::UpstreamTimeout))
+    has_one_length && response.status() != StatusCode::SWITCHING_PROTOCOLS
+}
+
+/// Waits for as long as the upstream may take. A slow upload is not the upstream's fault.
+async fn in_time<T>(
+    mut sending: Pin<&mut impl Future<Output = Result<T, Reason>>>,
+    progress: Option<&RequestProgress>,
+    patience: Duration,
+    deadlines: &Rc<Deadlines>,
+) -> Result<T, Reason> {
+    let mut deadline = deadlines.after(patience, Instant::now());
+    loop {
+        if let Some(result) = deadline.limit(sending.as_mut()).await {
+            return result;
+        }
+        let now = Instant::now();
+        let later = progress.map(|progress| progress.upstream_deadline(patience));
+        let later = later
+            .filter(|later| *later > now)
+            .ok_or(Reason::UpstreamTimeout)?;
+        deadline.renew(later - now, now);
+    }
 }

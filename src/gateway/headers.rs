@@ -24,7 +24,9 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-const OUR_VIA: HeaderValue = HeaderValue::from_static("1.1 scopegate");
+/// RFC 9110 section 7.6.3: the version of the message that was received.
+const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 scopegate");
+const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 scopegate");
 const TRAILERS: HeaderValue = HeaderValue::from_static("trailers");
 
 /// The longest claim that is passed on in a header.
@@ -104,6 +106,11 @@ pub(super) fn to_upstream(
     if target.token == TokenForwarding::Strip {
         parts.headers.remove(AUTHORIZATION);
     }
+    let via = if parts.version == Version::HTTP_2 {
+        VIA_HTTP2
+    } else {
+        VIA_HTTP1
+    };
     if parts.version == Version::HTTP_2 {
         from_http2(parts);
     } else if parts.uri.scheme().is_some() {
@@ -118,7 +125,7 @@ pub(super) fn to_upstream(
     if let Some(host) = fields.get(HOST).cloned() {
         fields.insert(X_FORWARDED_HOST, host);
     }
-    fields.insert(VIA, OUR_VIA);
+    fields.insert(VIA, via);
     fields.insert(X_FORWARDED_FOR, connection.peer_value.clone());
     fields.insert(X_FORWARDED_PROTO, connection.scheme_value.clone());
     fields.insert(X_REQUEST_ID, request_id.clone());

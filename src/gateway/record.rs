@@ -81,6 +81,11 @@ impl Record {
         }
     }
 
+    /// Whether the client wants the head of the answer only.
+    pub(super) fn is_of_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
     /// A decision took so long.
     pub(super) fn decided(&self, elapsed: Duration) {
         self.worker.shared.decide_timer.observe(elapsed.as_secs_f64());

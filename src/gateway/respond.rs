@@ -3,7 +3,9 @@
 //! The client learns the reason and its fixed text, never the log's detail, and nothing that it sent comes back.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 
@@ -99,7 +101,14 @@ fn http(
         reason.name(),
         request_id.to_str().unwrap_or_default(),
     );
-    let mut response = Response::new(ResponseBody::own(Bytes::from(body), record));
+    fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    // hyper leaves the body of an answer to `HEAD` away in HTTP/1.1 only.
+    let body = if record.is_of_head() {
+        Bytes::new()
+    } else {
+        Bytes::from(body)
+    };
+    let mut response = Response::new(ResponseBody::own(body, record));
     *response.status_mut() = reason.status();
     *response.headers_mut() = fields;
     response

@@ -6,10 +6,10 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
 use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RsaEncoding};
+use aws_lc_rs::{digest, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use scopegate::definition::SigningAlg;
@@ -66,7 +66,11 @@ impl SigningKey {
                         EcdsaKeyPair::generate(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).unwrap(),
                     ),
                     3 => Pair::Ed25519(Ed25519KeyPair::generate().unwrap()),
-                    _ => Pair::Hmac(format!("{slot:01}{}", "secret-".repeat(9)).into_bytes()),
+                    _ => {
+                        // Text without a pattern, as a configuration asks for it.
+                        let bytes = digest::digest(&digest::SHA512, format!("secret-{slot}").as_bytes());
+                        Pair::Hmac(encode(bytes.as_ref()).into_bytes())
+                    }
                 }),
             })
             .clone()

@@ -321,6 +321,12 @@ fn http1_builder(limits: &Limits) -> http1::Builder {
 }
 
 fn http2_builder(limits: &Limits) -> http2::Builder<LocalExecutor> {
+    // Counts the target, and 32 bytes per line beside its text (RFC 9113 section 6.5.2). What is over a limit of ours by
+    // less is refused by `gateway`, which answers in the client's way and counts it.
+    let head_list = limits
+        .header_bytes
+        .saturating_add(limits.uri_bytes)
+        .saturating_add(limits.headers.saturating_mul(32));
     let mut builder = http2::Builder::new(LocalExecutor);
     builder
         .timer(TokioTimer::new())
@@ -330,7 +336,7 @@ fn http2_builder(limits: &Limits) -> http2::Builder<LocalExecutor> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_frame_size(FRAME)
         .header_table_size(HPACK_TABLE)
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(head_list).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(20)
         .max_local_error_reset_streams(256)
         .keep_alive_interval(Duration::from_secs(20))

@@ -78,6 +78,12 @@ impl Metrics {
         })
     }
 
+    /// The labels of every series of this name.
+    pub(crate) fn labels(&self, name: &str) -> Vec<&BTreeMap<String, String>> {
+        let own = self.samples.iter().filter(|sample| sample.name == name);
+        own.map(|sample| &sample.labels).collect()
+    }
+
     /// Names of all families that have a type.
     pub(crate) fn families(&self) -> Vec<&str> {
         self.types.keys().map(String::as_str).collect()

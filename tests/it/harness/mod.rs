@@ -5,6 +5,7 @@
 //! test can hang. Everything stops when it is dropped. The gateway itself is started by `gateway.rs`.
 
 pub(crate) mod client;
+pub(crate) mod gateway;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod issuer;
@@ -15,6 +16,7 @@ pub(crate) mod upstream;
 use std::time::{Duration, Instant};
 
 pub(crate) use client::Client;
+pub(crate) use gateway::{Gateway, Process};
 pub(crate) use http2::Http2Client;
 pub(crate) use issuer::{Issuer, IssuerMode};
 pub(crate) use metrics::Metrics;
