@@ -27,6 +27,7 @@ def token(scope):
 
 def configuration(upstream):
     return {
+        "access_log": {"output": "stdout"},
         "issuers": [{"issuer": ISSUER, "jwks_file": "jwks.json"}],
         "limits": {"body_bytes": "64KiB", "uri_bytes": "1KiB", "header_bytes": "8KiB", "token_bytes": "4KiB"},
         "apis": [
@@ -178,6 +179,15 @@ class Suite:
     def status(self, path):
         return curl(f"http://{self.gateway.address}{path}").status
 
+    def access_log(self):
+        """The default output: each request is there while the gateway runs, as one line of JSON."""
+        counted = self.gateway.metric("scopegate_auth_decisions_total")
+        self.eventually("one line per decision", lambda: len(self.gateway.out) == counted)
+        lines = [json.loads(line) for line in self.gateway.out]
+        self.tally.check("subjects are hashed", {"7"}.isdisjoint(line.get("subject") for line in lines))
+        self.tally.check("there are subjects", any("subject" in line for line in lines))
+        self.tally.check("no token", not any("eyJ" in line for line in self.gateway.out))
+
     def eventually(self, what, condition):
         end = time.monotonic() + 15
         while not (held := condition()) and time.monotonic() < end:
@@ -195,6 +205,7 @@ def main():
         suite.paths()
         suite.headers()
         suite.dialects()
+        suite.access_log()
         suite.reload()
         tally.equal("SIGTERM ends it with", gateway.stop(), 0)
     tally.finish()
