@@ -1,8 +1,9 @@
 //! The house rules that a machine can hold: which module may use which, how a file opens, how long it is, and that
 //! nothing on the way of a request can end the process.
 //!
-//! What counts is the code of a file before its first `#[cfg(test)]`, without comments: tests stand last, and they may
-//! use what they like. Files named `tests.rs`, and what lies under a directory `tests`, are tests as a whole.
+//! What counts is the code of a file without comments and without what stands under `#[cfg(test)]`: tests may use what
+//! they like. Files named `tests.rs` or `test_….rs`, and what lies under a directory `tests`, are tests as a whole; that
+//! they are compiled as such is checked too.
 //! A path is seen as `crate::x`, `crate::{x, y::z}`, or as many `super::` as lead to the root of the crate.
 
 #![allow(
@@ -54,6 +55,7 @@ enum Fault {
     TooLong(usize),
     Forbidden { what: &'static str, line: usize },
     StaleException(String),
+    NotOnlyForTests,
 }
 
 impl fmt::Display for Fault {
@@ -64,6 +66,7 @@ impl fmt::Display for Fault {
             Self::NoOpening => write!(f, "does not open with `//!`"),
             Self::TooLong(lines) => write!(f, "{lines} lines before its tests, at most {MAX_LINES}"),
             Self::Forbidden { what, line } => write!(f, "line {line}: `{what}`"),
+            Self::NotOnlyForTests => write!(f, "is named like tests and compiled without them"),
             Self::StaleException(name) => write!(f, "{name} needs no exception any more"),
         }
     }
@@ -95,18 +98,57 @@ impl Source {
     }
 
     fn is_test(&self) -> bool {
-        self.name.ends_with("/tests.rs") || self.name.contains("/tests/")
+        let stem = self.name.rsplit('/').next().unwrap_or_default();
+        stem == "tests.rs" || stem.starts_with("test_") || self.name.contains("/tests/")
     }
 
-    fn lines_before_tests(&self) -> impl Iterator<Item = &str> {
-        self.text.lines().take_while(|line| line.trim() != "#[cfg(test)]")
+    /// The names of the modules that are declared under `#[cfg(test)]`.
+    fn test_modules(&self) -> impl Iterator<Item = &str> {
+        let next = self.text.lines().skip(1);
+        self.text
+            .lines()
+            .zip(next)
+            .filter(|(line, _)| line.trim() == "#[cfg(test)]")
+            .filter_map(|(_, next)| next.trim().strip_suffix(';')?.rsplit(' ').next())
     }
 
-    /// The code before the tests, without comments; lines keep their numbers.
+    /// Every line, those of tests left empty, so that lines keep their numbers.
+    fn lines(&self) -> Vec<&str> {
+        let mut lines: Vec<&str> = self.text.lines().collect();
+        let mut at = 0;
+        while at < lines.len() {
+            if lines[at].trim() == "#[cfg(test)]" {
+                let end = end_of_item(&lines, at + 1);
+                lines[at..=end].fill("");
+                at = end;
+            }
+            at += 1;
+        }
+        while lines.last().is_some_and(|line| line.is_empty()) {
+            lines.pop();
+        }
+        lines
+    }
+
+    /// The code without comments and tests.
     fn code(&self) -> String {
-        let lines: Vec<&str> = self.lines_before_tests().map(without_comment).collect();
+        let lines: Vec<&str> = self.lines().into_iter().map(without_comment).collect();
         lines.join("\n")
     }
+}
+
+/// The last line of the item that begins at a line: the line itself, or the next one that closes at its indentation.
+fn end_of_item(lines: &[&str], start: usize) -> usize {
+    let Some(first) = lines.get(start) else {
+        return lines.len() - 1;
+    };
+    if first.ends_with([';', '}']) {
+        return start;
+    }
+    let indentation = &first[..first.len() - first.trim_start().len()];
+    let closing = format!("{indentation}}}");
+    let after = lines[start..].iter().position(|line| *line == closing);
+    after.map_or(lines.len() - 1, |after| start + after)
 }
 
 /// Cuts `// …`; a `//` inside of a word, such as an address, stays.
@@ -192,7 +234,7 @@ fn check(source: &Source) -> Vec<Fault> {
     if source.is_test() {
         return faults;
     }
-    let lines = source.lines_before_tests().count();
+    let lines = source.lines().len();
     let is_excepted = LONG_FILES.iter().any(|(name, _)| *name == source.name);
     match (lines > MAX_LINES, is_excepted) {
         (true, false) => faults.push(Fault::TooLong(lines)),
@@ -202,8 +244,7 @@ fn check(source: &Source) -> Vec<Fault> {
     let code = source.code();
     for what in FORBIDDEN {
         for (at, _) in code.match_indices(what) {
-            let is_whole =
-                what.starts_with('.') || !code[..at].chars().next_back().is_some_and(|c| is_word(c));
+            let is_whole = what.starts_with('.') || !code[..at].chars().next_back().is_some_and(is_word);
             if is_whole {
                 faults.push(Fault::Forbidden {
                     what,
@@ -284,6 +325,34 @@ fn the_house_rules_hold() {
 }
 
 #[test]
+fn tests_are_compiled_as_tests() {
+    let sources = sources();
+    let faults: Vec<String> = misnamed(&sources)
+        .into_iter()
+        .map(|name| format!("src/{name}: {}", Fault::NotOnlyForTests))
+        .collect();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+/// Files that are named like tests and that no `#[cfg(test)]` declares.
+fn misnamed(sources: &[Source]) -> Vec<&str> {
+    sources
+        .iter()
+        .filter(|source| source.is_test() && !source.name.contains("/tests/"))
+        .filter(|source| {
+            let path = source.module_path();
+            let Some((own, parent)) = path.split_last() else {
+                return true;
+            };
+            !sources
+                .iter()
+                .any(|other| other.module_path() == parent && other.test_modules().any(|name| name == *own))
+        })
+        .map(|source| source.name.as_str())
+        .collect()
+}
+
+#[test]
 fn exceptions_name_files_that_are_there() {
     let sources = sources();
     for (name, reason) in LONG_FILES {
@@ -305,7 +374,7 @@ mod the_check_can_fail {
     }
 
     fn wrong_way(name: &str, text: &str) -> Vec<String> {
-        check(&source(name, text))
+        check_order(&source(name, text))
             .into_iter()
             .map(|fault| match fault {
                 Fault::WrongWay { used, .. } => used,
@@ -355,6 +424,12 @@ mod the_check_can_fail {
                 "fn f() {}\n#[cfg(test)]\nmod tests { use crate::policy::X; }",
                 &none,
             ),
+            // What follows a test counts again.
+            (
+                "token/a.rs",
+                "#[cfg(test)]\nmod tests;\nuse crate::policy::X;\n#[cfg(test)]\nfn f() {\n    crate::net::x();\n}\nuse crate::cli::X;",
+                &["policy", "cli"],
+            ),
             ("main.rs", "use scopegate::cli; use crate::cli;", &none),
             ("app.rs", "use crate::config::X; use crate::cli::X;", &["cli"]),
         ] {
@@ -389,8 +464,23 @@ mod the_check_can_fail {
     }
 
     #[test]
+    fn tests_that_are_none() {
+        let declared = [
+            source(
+                "token/mod.rs",
+                "#[cfg(test)]\nmod test_keys;\n#[cfg(test)]\nmod tests;",
+            ),
+            source("token/tests.rs", ""),
+            source("token/test_keys.rs", ""),
+        ];
+        assert!(misnamed(&declared).is_empty());
+        let plain = [source("token/mod.rs", "mod tests;"), source("token/tests.rs", "")];
+        assert_eq!(misnamed(&plain), ["token/tests.rs"]);
+    }
+
+    #[test]
     fn length() {
-        let long = "\n".repeat(MAX_LINES);
+        let long = "x();\n".repeat(MAX_LINES);
         assert_eq!(
             check(&source("token/a.rs", &long)),
             [Fault::TooLong(MAX_LINES + 1)]

@@ -25,3 +25,11 @@ mod refused;
 mod routing;
 #[path = "properties/paths.rs"]
 mod paths;
+#[path = "properties/deciding.rs"]
+mod deciding;
+#[path = "properties/challenges.rs"]
+mod challenges;
+#[path = "properties/key_sets.rs"]
+mod key_sets;
+#[path = "properties/generated.rs"]
+mod generated;

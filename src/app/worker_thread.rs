@@ -86,6 +86,8 @@ impl WorkerThread {
         }
         // The sockets live as long as the accept loops: once a drain begins, clients are refused rather than kept waiting.
         self.listeners.clear();
+        let watching = Rc::clone(&worker);
+        tokio::task::spawn_local(async move { watching.watch_deadlines().await });
         let _ = accepting.send(Ok(()));
         let mut tidy = tokio::time::interval(TIDY_EVERY);
         loop {

@@ -164,6 +164,17 @@ fn notes_of(api: &ApiPlan) -> Vec<String> {
             public.join(", ")
         ));
     }
+    let open = api
+        .routes
+        .iter()
+        .filter(|route| !route.allow.is_empty() && matches!(route.require, RequirementPlan::Public));
+    for route in open {
+        notes.push(format!(
+            "{identifier}: {}: `allow` lets paths pass without a token that an upstream may read as those of another \
+             route",
+            shown(route)
+        ));
+    }
     for word in ["public", "authenticated"]
         .into_iter()
         .filter(|word| api.definition.defines(word))

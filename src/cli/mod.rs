@@ -163,7 +163,8 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command) -> io::Result<Outcome> {
-    let out = &mut io::stdout().lock();
+    // Not locked: the access log may go there too, from a thread of its own, for as long as `run` runs.
+    let out = &mut io::stdout();
     match command {
         Command::Demo { address } => demo::run(address, out),
         Command::Run { config } => Ok(run::run(&config.path)),

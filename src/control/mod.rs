@@ -7,7 +7,7 @@ mod jwks;
 mod watch;
 mod admin;
 #[cfg(test)]
-mod test_issuer;
+mod tests;
 
 pub use admin::{Admin, serve_admin};
 pub use jwks::fetch_keys;

@@ -4,19 +4,18 @@
 //! connection and gives it back after an exact end. Both are polled by hyper, so back-pressure is the sockets' own.
 
 use std::cell::Cell;
-use std::future::Future as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
 
+use super::deadline::{Deadline, Deadlines};
 use super::headers::clean_trailers;
 use super::pool::Lease;
 use super::record::Record;
@@ -92,6 +91,7 @@ impl RequestBody {
         incoming: Incoming,
         limit: u64,
         pause: Duration,
+        deadlines: &Rc<Deadlines>,
         snapshot: &Arc<Snapshot>,
     ) -> (Self, Option<Rc<RequestProgress>>) {
         if incoming.is_end_stream() {
@@ -106,7 +106,7 @@ impl RequestBody {
         let stream = RequestStream {
             incoming,
             left: limit,
-            patience: Patience::new(pause),
+            patience: Patience::new(pause, deadlines),
             progress: Rc::clone(&progress),
             snapshot: Arc::clone(snapshot),
         };
@@ -218,13 +218,14 @@ impl ResponseBody {
     pub(super) fn upstream(
         incoming: Incoming,
         pause: Duration,
+        deadlines: &Rc<Deadlines>,
         lease: Lease,
         request_progress: Option<Rc<RequestProgress>>,
         record: Record,
     ) -> Self {
         let body = UpstreamBody {
             incoming,
-            patience: Patience::new(pause),
+            patience: Patience::new(pause, deadlines),
             lease: Some(lease),
             request_progress,
             has_ended: false,
@@ -314,37 +315,38 @@ impl Drop for UpstreamBody {
     }
 }
 
-/// How long a sender may pause. The timer is armed only once a body has to be waited for.
+/// How long a sender may pause. A deadline is set only once a body has to be waited for.
 #[derive(Debug)]
 struct Patience {
     pause: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    deadlines: Rc<Deadlines>,
+    deadline: Option<Deadline>,
     is_stale: bool,
 }
 
 impl Patience {
-    fn new(pause: Duration) -> Self {
+    fn new(pause: Duration, deadlines: &Rc<Deadlines>) -> Self {
         Self {
             pause,
-            timer: None,
+            deadlines: Rc::clone(deadlines),
+            deadline: None,
             is_stale: false,
         }
     }
 
     /// Something came.
     fn renew(&mut self) {
-        self.is_stale = self.timer.is_some();
+        self.is_stale = self.deadline.is_some();
     }
 
     /// Nothing came; whether that has lasted too long. Registers for being woken.
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = Instant::now() + self.pause;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| self.deadlines.after(self.pause, Instant::now()));
         if std::mem::take(&mut self.is_stale) {
-            timer.as_mut().reset(deadline);
+            deadline.renew(self.pause, Instant::now());
         }
-        timer.as_mut().poll(cx).is_ready()
+        deadline.is_over(cx)
     }
 }

@@ -5,14 +5,14 @@
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
 
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
+use super::deadline::Deadlines;
 use super::pool::{Lease, NoConnection, ServerPool};
 use crate::policy::{Permit, Reason};
 
@@ -26,7 +26,7 @@ pub(super) struct Forwarded {
 
 /// How long the upstream may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Deadlines {
+pub(super) struct Waits {
     pub(super) connect: Duration,
     /// From sending the request, or the last part of its body, to the response head.
     pub(super) head: Duration,
@@ -38,9 +38,10 @@ pub(super) async fn forward(
     request: Request<RequestBody>,
     request_progress: Option<Rc<RequestProgress>>,
     server: &Rc<ServerPool>,
-    deadlines: Deadlines,
+    waits: Waits,
+    deadlines: &Rc<Deadlines>,
 ) -> Result<Forwarded, Reason> {
-    match send(request, request_progress.as_deref(), server, deadlines).await {
+    match send(request, request_progress.as_deref(), server, waits, deadlines).await {
         Ok((response, lease)) => Ok(Forwarded {
             response,
             lease,
@@ -60,7 +61,8 @@ async fn send(
     mut request: Request<RequestBody>,
     progress: Option<&RequestProgress>,
     server: &Rc<ServerPool>,
-    deadlines: Deadlines,
+    waits: Waits,
+    deadlines: &Rc<Deadlines>,
 ) -> Result<(Response<Incoming>, Lease), Reason> {
     let sending = pin!(async {
         // A used connection may turn out to be closed; then the next one is tried, and at last a new one.
@@ -75,19 +77,16 @@ async fn send(
                 }
             }
         }
-        let mut lease = server
-            .connect(deadlines.connect)
-            .await
-            .map_err(|none| match none {
-                NoConnection::Failed => Reason::UpstreamConnect,
-                NoConnection::Full => Reason::Overloaded,
-            })?;
+        let mut lease = server.connect(waits.connect).await.map_err(|none| match none {
+            NoConnection::Failed => Reason::UpstreamConnect,
+            NoConnection::Full => Reason::Overloaded,
+        })?;
         match lease.sender.try_send_request(request).await {
             Ok(response) => Ok((response, lease)),
             Err(_broken) => Err(Reason::UpstreamProtocol),
         }
     });
-    let (response, lease) = in_time(sending, progress, deadlines.head).await?;
+    let (response, lease) = in_time(sending, progress, waits.head, deadlines).await?;
     if is_sound(&response) {
         Ok((response, lease))
     } else {
@@ -115,15 +114,18 @@ async fn in_time<T>(
     mut sending: Pin<&mut impl Future<Output = Result<T, Reason>>>,
     progress: Option<&RequestProgress>,
     patience: Duration,
+    deadlines: &Rc<Deadlines>,
 ) -> Result<T, Reason> {
-    let mut deadline = Instant::now() + patience;
+    let mut deadline = deadlines.after(patience, Instant::now());
     loop {
-        if let Ok(result) = timeout_at(deadline, sending.as_mut()).await {
+        if let Some(result) = deadline.limit(sending.as_mut()).await {
             return result;
         }
+        let now = Instant::now();
         let later = progress.map(|progress| progress.upstream_deadline(patience));
-        deadline = later
-            .filter(|later| *later > Instant::now())
+        let later = later
+            .filter(|later| *later > now)
             .ok_or(Reason::UpstreamTimeout)?;
+        deadline.renew(later - now, now);
     }
 }

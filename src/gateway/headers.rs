@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
 use super::sanitize::host_value;
-use super::service::Connection;
+use super::worker::Connection;
 use crate::policy::Permit;
 use crate::snapshot::{Snapshot, Target, TokenForwarding};
 use crate::token::{Json, Number, Principal};

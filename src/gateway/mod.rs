@@ -5,6 +5,7 @@
 //! forwarding.
 
 mod body;
+mod deadline;
 mod forward;
 mod headers;
 mod pool;
@@ -13,7 +14,8 @@ mod respond;
 mod sanitize;
 mod service;
 mod verified;
+mod worker;
 
 pub use body::{BodyError, ResponseBody};
-pub use service::{Connection, GatewaySettings, Shared, Worker};
 pub use verified::VerifiedTokens;
+pub use worker::{Connection, GatewaySettings, Shared, Worker};

@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Version};
 
 use super::body::RequestProgress;
 use super::pool::ServerPool;
-use super::service::{View, Worker};
+use super::worker::{View, Worker};
 use crate::policy::{Denial, Permit, Reason, RouteId};
 use crate::snapshot::handoff::MissAnswer;
 use crate::telemetry::{AccessRecord, Decision, RouteMetrics, Source, Stage, UnknownKid};

@@ -3,9 +3,11 @@
 //! The client learns the reason and its fixed text, never the log's detail, and nothing that it sent comes back.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 
 use super::body::ResponseBody;
 use super::record::Record;
@@ -14,54 +16,73 @@ use crate::policy::{Challenge, Denial, Reason, RouteTable};
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
+/// How the client of a request is answered, should it be refused.
+#[derive(Clone, Debug)]
+pub(super) struct Reply {
+    pub(super) request_id: HeaderValue,
+    dialect: Dialect,
+    must_close: bool,
+}
+
 /// In which form a client reads a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
+enum Dialect {
     Http,
     Grpc,
 }
 
-impl Dialect {
-    /// gRPC clients say so in their content type.
-    pub(super) fn of(parts: &Parts) -> Self {
-        match parts.headers.get(CONTENT_TYPE) {
-            Some(value) if value.as_bytes().starts_with(b"application/grpc") => Self::Grpc,
-            _ => Self::Http,
+impl Reply {
+    /// Looks at what the client speaks.
+    pub(super) fn to(parts: &Parts, request_id: HeaderValue) -> Self {
+        // gRPC clients say so in their content type.
+        let dialect = match parts.headers.get(CONTENT_TYPE) {
+            Some(value) if value.as_bytes().starts_with(b"application/grpc") => Dialect::Grpc,
+            _ => Dialect::Http,
+        };
+        // After CONNECT the client may go on as if there were a tunnel (RFC 9931 section 3).
+        let must_close = parts.method == Method::CONNECT && parts.version == Version::HTTP_11;
+        Self {
+            request_id,
+            dialect,
+            must_close,
         }
     }
-}
 
-/// Answers a refusal.
-pub(super) fn refuse(
-    denial: &Denial,
-    table: &RouteTable,
-    dialect: Dialect,
-    retry_after: Option<u64>,
-    request_id: &HeaderValue,
-    record: Record,
-) -> Response<ResponseBody> {
-    let route = denial.route.and_then(|id| table.route(id));
-    let challenge = route.and_then(|route| {
-        let realm = &table.api(route.api)?.realm;
-        Challenge::value(denial.reason, realm, Some(&route.requirement))
-    });
-    let mut fields = HeaderMap::with_capacity(6);
-    if let Some(challenge) = challenge {
-        fields.insert(WWW_AUTHENTICATE, challenge);
-    }
-    if let Some(allow) = &denial.allow {
-        fields.insert(ALLOW, allow.clone());
-    } else if denial.reason == Reason::MethodNotAllowed {
-        // `CONNECT` names no path, so nothing is allowed there; RFC 9110 section 15.5.6 asks for the field all the same.
-        fields.insert(ALLOW, HeaderValue::from_static(""));
-    }
-    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if denial.reason.status() == StatusCode::SERVICE_UNAVAILABLE {
-        fields.insert(RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(1).max(1)));
-    }
-    match dialect {
-        Dialect::Http => http(denial.reason, fields, request_id, record),
-        Dialect::Grpc => grpc(denial.reason, fields, record),
+    /// Answers a refusal. `retry_after` is in seconds.
+    pub(super) fn refuse(
+        &self,
+        denial: &Denial,
+        table: &RouteTable,
+        retry_after: Option<u64>,
+        record: Record,
+    ) -> Response<ResponseBody> {
+        let route = denial.route.and_then(|id| table.route(id));
+        let challenge = route.and_then(|route| {
+            let realm = &table.api(route.api)?.realm;
+            Challenge::value(denial.reason, realm, Some(&route.requirement))
+        });
+        let mut fields = HeaderMap::with_capacity(6);
+        if let Some(challenge) = challenge {
+            fields.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if denial.reason == Reason::MethodNotAllowed {
+            // An empty list says that no method is allowed (RFC 9110 section 10.2.1).
+            fields.insert(
+                ALLOW,
+                denial.allow.clone().unwrap_or(HeaderValue::from_static("")),
+            );
+        }
+        fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if denial.reason.status() == StatusCode::SERVICE_UNAVAILABLE {
+            fields.insert(RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(1).max(1)));
+        }
+        if self.must_close {
+            fields.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        match self.dialect {
+            Dialect::Http => http(denial.reason, fields, &self.request_id, record),
+            Dialect::Grpc => grpc(denial.reason, fields, record),
+        }
     }
 }
 

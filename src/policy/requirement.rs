@@ -64,8 +64,12 @@ impl Requirement {
             clients,
             step_up,
         } = conditions;
-        let mut names: Vec<&str> = all_of.iter().chain(any_of).map(String::as_str).collect();
-        names.dedup();
+        let mut names: Vec<&str> = Vec::new();
+        for name in all_of.iter().chain(any_of) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
+        }
         Ok(Self::Token(Box::new(TokenRequirement {
             source,
             all_of: scopes.exact_set(all_of.iter().map(String::as_str))?,

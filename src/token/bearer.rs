@@ -70,11 +70,24 @@ pub fn bearer_token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Be
 fn is_b64token(token: &[u8]) -> bool {
     let padding = token.iter().rev().take_while(|&&byte| byte == b'=').count();
     let body = token.get(..token.len() - padding).unwrap_or_default();
+    // No early end: most tokens are good, and a loop without a branch is several times as fast.
     !body.is_empty()
-        && body.iter().all(|byte| {
-            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+        && body.iter().fold(true, |good, &byte| {
+            good & (OF_TOKEN.get(usize::from(byte)) == Some(&true))
         })
 }
+
+#[allow(clippy::indexing_slicing, reason = "constant, and checked by the compiler")]
+const OF_TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {

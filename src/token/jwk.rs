@@ -242,16 +242,24 @@ impl Material {
     }
 
     fn elliptic(curve: &EllipticCurve, x: &str, y: &str) -> Result<Self, WhySkipped> {
-        let mut point = vec![4];
-        point.extend(number(x)?);
-        point.extend(number(y)?);
+        let (x, y) = (number(x)?, number(y)?);
+        let point = |length: usize| {
+            // RFC 7518 section 6.2.1.2: each has the full length. Only the sum of both shows in the point.
+            if x.len() == length && y.len() == length {
+                Ok([&[4], &*x, &*y].concat())
+            } else {
+                Err(WhySkipped::Invalid)
+            }
+        };
         match curve {
             EllipticCurve::P256 => {
+                let point = point(32)?;
                 ParsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, &point)
                     .map_err(|_rejected| WhySkipped::Invalid)?;
                 Ok(Self::P256(point.into()))
             }
             EllipticCurve::P384 => {
+                let point = point(48)?;
                 ParsedPublicKey::new(&signature::ECDSA_P384_SHA384_FIXED, &point)
                     .map_err(|_rejected| WhySkipped::Invalid)?;
                 Ok(Self::P384(point.into()))

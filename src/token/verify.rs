@@ -169,14 +169,14 @@ impl Verifier {
         issuer: &'a TrustedIssuer,
         header: &Json,
     ) -> Result<&'a VerificationKey, TokenError> {
-        if let Some(secret) = &self.secret {
-            return Ok(secret);
-        }
         let kid = match header.get("kid") {
             None => None,
             Some(Json::String(kid)) if kid.len() <= 256 => Some(&**kid),
             Some(_) => return Err(TokenError::Malformed("its key id is not a short string")),
         };
+        if let Some(secret) = &self.secret {
+            return Ok(secret);
+        }
         let keys = issuer.keys.as_ref().ok_or_else(|| TokenError::KeysUnavailable {
             issuer: Arc::clone(&issuer.issuer),
         })?;

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::control::JwksSettings;
 use crate::control::reconcile::KeyReport;
-use crate::control::test_issuer::{Behaviour, TestIssuer, jwks};
+use crate::control::tests::issuer::{Behaviour, TestIssuer, jwks};
 use crate::net::FetchError;
 use crate::snapshot::handoff::MissAnswer;
 use crate::telemetry::Metrics;

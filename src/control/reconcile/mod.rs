@@ -300,12 +300,14 @@ impl State {
                     .iter()
                     .map(|route| (&*api.definition.identifier, route.pattern.as_str()))
             })
+            // Requests that meet no route are counted without one.
+            .chain([("", "")])
             .collect();
         let issuers: HashSet<&str> = self.issuers.keys().map(String::as_str).collect();
         let servers: HashSet<String> = apis
             .iter()
             .flat_map(|api| &api.upstream.servers)
-            .map(|server| format!("{}:{}", server.host, server.port))
+            .map(ToString::to_string)
             .collect();
         self.settings.metrics.retain_routes(&routes);
         self.settings.metrics.retain_issuers(&issuers);

@@ -6,7 +6,7 @@ use prometheus::Registry;
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::control::test_issuer::{Behaviour, TestIssuer, jwks};
+use crate::control::tests::issuer::{Behaviour, TestIssuer, jwks};
 use crate::control::{JwksSettings, KeySource};
 use crate::definition::{ApiDefinition, Permission, SigningAlg};
 use crate::policy::{Conditions, Mode, PathPattern, RequirementPlan};

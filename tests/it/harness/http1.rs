@@ -11,6 +11,9 @@ use super::DEADLINE;
 /// More than this is no message of a test.
 const MAX_BYTES: usize = 64 << 20;
 
+/// Names and values in their order, names as they came.
+pub(crate) type Fields = Vec<(String, String)>;
+
 /// The start line and the fields of a message, or its trailers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -18,8 +21,7 @@ pub(crate) struct Head {
     pub(crate) bytes: Vec<u8>,
     /// Without its line end.
     pub(crate) start: String,
-    /// In their order, names as they came.
-    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) fields: Fields,
 }
 
 /// A whole response.
@@ -28,7 +30,7 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Vec<(String, String)>,
+    pub(crate) trailers: Fields,
     /// What came before: 100, 103, …
     pub(crate) informational: Vec<Head>,
 }
@@ -216,7 +218,7 @@ impl Wire {
     }
 
     /// A chunked body and its trailers.
-    fn chunks(&mut self) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    fn chunks(&mut self) -> io::Result<(Vec<u8>, Fields)> {
         let mut body = Vec::new();
         loop {
             let line = self.line()?;
@@ -242,7 +244,7 @@ impl Wire {
     }
 
     /// The body of a request.
-    pub(crate) fn request_body(&mut self, head: &Head) -> io::Result<(Vec<u8>, Vec<(String, String)>)> {
+    pub(crate) fn request_body(&mut self, head: &Head) -> io::Result<(Vec<u8>, Fields)> {
         if head.is_chunked() {
             return self.chunks();
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::DEADLINE;
-use super::http1::{Head, Wire};
+use super::http1::{Fields, Head, Wire};
 use super::server::{Server, Watched};
 
 /// How the upstream answers a request.
@@ -57,7 +57,7 @@ pub(crate) struct Seen {
     pub(crate) connection: usize,
     pub(crate) head: Head,
     pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Vec<(String, String)>,
+    pub(crate) trailers: Fields,
 }
 
 impl Seen {

@@ -4,6 +4,8 @@
 //! fetched as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
 //! are signed with it, so that nothing of the path is skipped. It forwards nothing.
 
+mod report;
+
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -11,18 +13,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use serde::Serialize;
 use serde_json::Value;
 
 use super::Output;
 use super::signing::SigningKey;
 use crate::config::Settings;
-use crate::policy::{
-    Api, Challenge, Decision, Denial, Reason, RequestHead, Requirement, Route, RouteTable, decide,
-};
+use crate::policy::{Api, Decision, RequestHead, Route, RouteTable, decide};
 use crate::snapshot::handoff::KeyMisses;
 use crate::snapshot::{CompileSettings, IssuerKeys, Snapshot, compile};
 use crate::token::{KeySet, Principal, TokenError, UnixSeconds, VerifyToken};
+use report::{explanation, print};
 
 /// A request in words.
 #[derive(Clone, Debug, Default)]
@@ -48,89 +48,6 @@ pub enum ExplainError {
     /// Standard output.
     #[error(transparent)]
     Output(#[from] io::Error),
-}
-
-/// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 17] = [
-    ("request", &[Reason::BadRequest]),
-    ("path", &[Reason::BadPath]),
-    ("route", &[Reason::NoRoute]),
-    ("method", &[Reason::MethodNotAllowed]),
-    (
-        "bearer token",
-        &[
-            Reason::MissingToken,
-            Reason::MultipleTokens,
-            Reason::MalformedAuthorization,
-        ],
-    ),
-    ("token form", &[Reason::TokenTooLarge, Reason::MalformedToken]),
-    ("algorithm", &[Reason::UnsupportedAlg, Reason::AlgMismatch]),
-    ("token type", &[Reason::WrongType]),
-    ("issuer", &[Reason::IssuerMismatch]),
-    ("key", &[Reason::KeysUnavailable, Reason::UnknownKid]),
-    ("signature", &[Reason::BadSignature]),
-    ("audience", &[Reason::AudienceMismatch]),
-    (
-        "claims",
-        &[
-            Reason::MissingClaim,
-            Reason::MalformedClaim,
-            Reason::DpopMissing,
-            Reason::CertificateMissing,
-        ],
-    ),
-    (
-        "times",
-        &[
-            Reason::Expired,
-            Reason::NotYetValid,
-            Reason::IssuedInFuture,
-            Reason::TooOld,
-        ],
-    ),
-    (
-        "permissions",
-        &[Reason::InsufficientScope, Reason::InsufficientPermission],
-    ),
-    (
-        "client and claim values",
-        &[Reason::ClientNotAllowed, Reason::ClaimMismatch],
-    ),
-    ("step-up", &[Reason::StepUpRequired]),
-];
-
-/// From here on, checks that a public route does not make.
-const FIRST_TOKEN_CHECK: usize = 4;
-
-#[derive(Debug, Serialize)]
-struct Explanation {
-    request: String,
-    host: String,
-    api: Option<String>,
-    route: Option<String>,
-    asks: Option<String>,
-    checks: Vec<Check>,
-    decision: &'static str,
-    reason: &'static str,
-    detail: Option<String>,
-    status: u16,
-    challenge: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Check {
-    check: &'static str,
-    result: CheckResult,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum CheckResult {
-    Pass,
-    Fail,
-    NotReached,
-    NotNeeded,
 }
 
 /// Explains. Returns whether the request would be forwarded. `keys` are those of the issuers, for `--token`.
@@ -336,113 +253,6 @@ fn completed(
     all.insert("client_id".into(), client);
     all.extend(claims.clone());
     all
-}
-
-fn explanation(table: &RouteTable, described: &Described, host: &str, decision: &Decision) -> Explanation {
-    let route = route_of(table, decision);
-    let api = route.and_then(|route| table.api(route.api));
-    let (word, denial, status) = match decision {
-        Decision::Forward(permit) => match permit.shadow() {
-            Some(shadow) => ("shadow_deny", Some(shadow), 200),
-            None => ("allow", None, 200),
-        },
-        Decision::Refuse(denial) => ("deny", Some(denial), denial.reason.status().as_u16()),
-    };
-    let reason = match decision {
-        Decision::Forward(permit) if denial.is_none() => permit.reason(),
-        _ => denial.map_or(Reason::Internal, |denial| denial.reason),
-    };
-    let challenge = denial.and_then(|denial| {
-        Challenge::value(denial.reason, &api?.realm, route.map(|route| &route.requirement))
-    });
-    Explanation {
-        request: described.request.clone(),
-        host: host.into(),
-        api: api.map(|api| api.identifier.to_string()),
-        route: route.map(|route| route.pattern.to_string()),
-        asks: route.map(asks),
-        checks: checks(route, denial),
-        decision: word,
-        reason: reason.name(),
-        detail: denial.map(detail),
-        status,
-        challenge: challenge.and_then(|value| value.to_str().ok().map(str::to_owned)),
-    }
-}
-
-fn detail(denial: &Denial) -> String {
-    denial
-        .detail
-        .as_ref()
-        .map_or_else(|| denial.reason.text().into(), ToString::to_string)
-}
-
-fn asks(route: &Route) -> String {
-    match &route.requirement {
-        Requirement::Public => "nothing: the route is public".into(),
-        Requirement::Token(requirement) => requirement.to_string(),
-    }
-}
-
-fn checks(route: Option<&Route>, denial: Option<&Denial>) -> Vec<Check> {
-    let is_public = route.is_some_and(|route| matches!(route.requirement, Requirement::Public));
-    let failed = denial.and_then(|denial| {
-        CHECKS
-            .iter()
-            .position(|(_, reasons)| reasons.contains(&failing(denial)))
-    });
-    let result = |index: usize| match failed {
-        _ if is_public && index >= FIRST_TOKEN_CHECK => CheckResult::NotNeeded,
-        Some(failed) if index > failed => CheckResult::NotReached,
-        Some(failed) if index == failed => CheckResult::Fail,
-        _ => CheckResult::Pass,
-    };
-    CHECKS
-        .iter()
-        .enumerate()
-        .map(|(index, (check, _))| Check {
-            check,
-            result: result(index),
-        })
-        .collect()
-}
-
-/// The reason by which the failed check is found. `iss` is looked at before the other claims.
-fn failing(denial: &Denial) -> Reason {
-    match denial.detail {
-        Some(TokenError::MissingClaim("iss") | TokenError::MalformedClaim("iss")) => Reason::IssuerMismatch,
-        _ => denial.reason,
-    }
-}
-
-fn print(explanation: &Explanation, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}  (host {})", explanation.request, explanation.host)?;
-    if let (Some(api), Some(route)) = (&explanation.api, &explanation.route) {
-        writeln!(out, "  API    {api}\n  route  {route}")?;
-    }
-    if let Some(asks) = &explanation.asks {
-        writeln!(out, "  asks   {asks}")?;
-    }
-    writeln!(out)?;
-    for check in &explanation.checks {
-        let (mark, word) = match check.result {
-            CheckResult::Pass => ("pass", ""),
-            CheckResult::Fail => ("FAIL", explanation.detail.as_deref().unwrap_or_default()),
-            CheckResult::NotReached => ("-", "not reached"),
-            CheckResult::NotNeeded => ("-", "not needed"),
-        };
-        let line = format!("  {mark:<5} {:<24} {word}", check.check);
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    writeln!(
-        out,
-        "\n{}: {}, status {}",
-        explanation.decision, explanation.reason, explanation.status
-    )?;
-    if let Some(challenge) = &explanation.challenge {
-        writeln!(out, "WWW-Authenticate: {challenge}")?;
-    }
-    Ok(())
 }
 
 fn usage(text: &str) -> ExplainError {

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 /// What a path answers.
 #[derive(Clone, Debug)]
-pub(super) enum Behaviour {
+pub(in crate::control) enum Behaviour {
     /// 200 with this body.
     Body(String),
     /// 200 with this header line and body.
@@ -31,8 +31,8 @@ pub(super) enum Behaviour {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct TestIssuer {
-    pub(super) address: SocketAddr,
+pub(in crate::control) struct TestIssuer {
+    pub(in crate::control) address: SocketAddr,
     scheme: &'static str,
     state: Arc<Mutex<State>>,
 }
@@ -44,11 +44,11 @@ struct State {
 }
 
 impl TestIssuer {
-    pub(super) async fn start() -> Self {
+    pub(in crate::control) async fn start() -> Self {
         Self::serve("http", None).await
     }
 
-    pub(super) async fn start_tls(tls: TlsAcceptor) -> Self {
+    pub(in crate::control) async fn start_tls(tls: TlsAcceptor) -> Self {
         Self::serve("https", Some(tls)).await
     }
 
@@ -78,15 +78,15 @@ impl TestIssuer {
         issuer
     }
 
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(in crate::control) fn url(&self, path: &str) -> String {
         format!("{}://localhost:{}{path}", self.scheme, self.address.port())
     }
 
-    pub(super) fn set(&self, path: &str, behaviour: Behaviour) {
+    pub(in crate::control) fn set(&self, path: &str, behaviour: Behaviour) {
         self.state.lock().unwrap().paths.insert(path.into(), behaviour);
     }
 
-    pub(super) fn requests(&self, path: &str) -> usize {
+    pub(in crate::control) fn requests(&self, path: &str) -> usize {
         self.state
             .lock()
             .unwrap()
@@ -144,7 +144,7 @@ impl TestIssuer {
 }
 
 /// A set of fresh P-256 keys with these ids.
-pub(super) fn jwks(kids: &[&str]) -> String {
+pub(in crate::control) fn jwks(kids: &[&str]) -> String {
     let keys: Vec<_> = kids
         .iter()
         .map(|kid| {

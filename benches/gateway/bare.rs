@@ -1,0 +1,142 @@
+//! The upstream, and the bare forward: the gateway's own listeners and connections and a raw pool, with nothing decided,
+//! nothing edited and nothing counted.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use scopegate::net::{
+    BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, Limits, Protocol, Timeouts,
+    accept_loop, drain, serve_connection,
+};
+use tokio::net::TcpStream;
+
+/// Answers every request with 70 bytes of JSON.
+pub(crate) fn upstream() {
+    on_a_worker(|listener, slots, settings, drain| async move {
+        let watcher = drain.clone();
+        accept_loop(listener, slots, drain, move |stream, _peer| {
+            let (settings, watcher) = (Rc::clone(&settings), watcher.clone());
+            tokio::task::spawn_local(async move {
+                let service = service_fn(|_request: Request<Incoming>| async {
+                    Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(&[b'x'; 70]))))
+                });
+                serve_connection(stream, Protocol::Http1, &settings, service, watcher).await
+            });
+        })
+        .await;
+    });
+}
+
+/// Forwards every request.
+pub(crate) fn forward(upstream: &str) {
+    let upstream: std::net::SocketAddr = upstream.parse().expect("an address");
+    on_a_worker(move |listener, slots, settings, drain| async move {
+        let idle: Rc<RefCell<Vec<SendRequest<Incoming>>>> = Rc::default();
+        let watcher = drain.clone();
+        accept_loop(listener, slots, drain, move |stream, _peer| {
+            let (settings, watcher, idle) = (Rc::clone(&settings), watcher.clone(), Rc::clone(&idle));
+            tokio::task::spawn_local(async move {
+                let service = service_fn(move |request| {
+                    let idle = Rc::clone(&idle);
+                    async move { Ok::<_, Infallible>(send(request, &idle, upstream).await) }
+                });
+                serve_connection(stream, Protocol::Http1, &settings, service, watcher).await
+            });
+        })
+        .await;
+    });
+}
+
+async fn send(
+    request: Request<Incoming>,
+    idle: &Rc<RefCell<Vec<SendRequest<Incoming>>>>,
+    upstream: std::net::SocketAddr,
+) -> Response<Lent> {
+    let pooled = idle.borrow_mut().pop();
+    let mut sender = match pooled {
+        Some(sender) => sender,
+        None => connect(upstream).await,
+    };
+    sender.ready().await.expect("a connection that stands");
+    let response = sender.send_request(request).await.expect("an answer");
+    let idle = Rc::clone(idle);
+    response.map(|incoming| Lent {
+        incoming,
+        lease: Some((sender, idle)),
+    })
+}
+
+async fn connect(upstream: std::net::SocketAddr) -> SendRequest<Incoming> {
+    let stream = TcpStream::connect(upstream).await.expect("the upstream");
+    stream.set_nodelay(true).expect("no delay");
+    let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("a handshake");
+    tokio::task::spawn_local(async move { drop(connection.await) });
+    sender
+}
+
+type Pool = Rc<RefCell<Vec<SendRequest<Incoming>>>>;
+
+/// A response body that gives its connection back at its end.
+struct Lent {
+    incoming: Incoming,
+    lease: Option<(SendRequest<Incoming>, Pool)>,
+}
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, hyper::Error>>> {
+        std::pin::Pin::new(&mut self.incoming).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some((sender, idle)) = self.lease.take()
+            && http_body::Body::is_end_stream(&self.incoming)
+        {
+            idle.borrow_mut().push(sender);
+        }
+    }
+}
+
+/// Runs one worker as `app` does, and says where it listens.
+fn on_a_worker<F: Future<Output = ()>>(
+    serve: impl FnOnce(tokio::net::TcpListener, Arc<ConnectionSlots>, Rc<ConnectionSettings>, DrainWatcher) -> F,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())
+        .expect("a runtime");
+    runtime.block_on(async {
+        let listener = BoundListener::bind("127.0.0.1:0".parse().expect("an address")).expect("a listener");
+        let refused =
+            prometheus::IntCounter::new("refused", "Connections over the limit.").expect("a counter");
+        let (_trigger, watcher) = drain();
+        let settings = Rc::new(ConnectionSettings::new(&Limits::default(), &Timeouts::default()));
+        let attached = listener.attach().expect("a socket");
+        println!("{}", listener.address());
+        serve(attached, ConnectionSlots::new(10_000, refused), settings, watcher).await;
+    });
+}

@@ -1,0 +1,278 @@
+//! An authorised request through the gateway beside a bare forward of the same bytes through the same stack.
+//!
+//!     cargo bench --bench gateway                      # about a minute
+//!     cargo bench --bench gateway -- --rounds 9 --seconds 3 --connections 64
+//!
+//! The parent makes keys and a configuration, starts an upstream, the bare forward and the gateway as processes of their
+//! own (this binary again, in another role, each with one worker), loads them in turn, and reads the CPU time of each
+//! from the kernel. What is compared is CPU per request within one run: requests per second depend on what else the
+//! machine does. Everything is on loopback, bounded, and ended by process id.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a measurement that cannot go on should stop"
+)]
+
+mod bare;
+mod load;
+mod process;
+
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rsa::KeySize;
+use aws_lc_rs::signature::RsaKeyPair;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use serde_json::json;
+
+use load::{Load, run_load};
+use process::Child;
+
+const AUDIENCE: &str = "https://items.example.com";
+const ISSUER: &str = "https://issuer.example.com/";
+
+/// What is measured, in the order of the table. The first is what the others are compared with.
+const CASES: [&str; 6] = [
+    "bare forward",
+    "public route",
+    "cached RS256",
+    "distinct RS256",
+    "refused, bad signature",
+    "refused, no token",
+];
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    match arguments.next().as_deref() {
+        Some("role-upstream") => bare::upstream(),
+        Some("role-bare") => bare::forward(&arguments.next().expect("an upstream")),
+        Some("role-gateway") => gateway(&arguments.next().expect("a configuration")),
+        Some("--test") => compare(&Options {
+            rounds: 1,
+            seconds: 0.2,
+            connections: 2,
+            distinct: 10,
+        }),
+        first => compare(&Options::read(
+            first.map(str::to_owned).into_iter().chain(arguments),
+        )),
+    }
+}
+
+struct Options {
+    rounds: usize,
+    seconds: f64,
+    connections: usize,
+    distinct: usize,
+}
+
+impl Options {
+    fn read(mut arguments: impl Iterator<Item = String>) -> Self {
+        let mut options = Self {
+            rounds: 7,
+            seconds: 1.0,
+            connections: 32,
+            distinct: 20_000,
+        };
+        while let Some(name) = arguments.next() {
+            let mut value = || {
+                arguments
+                    .next()
+                    .expect("a value")
+                    .parse::<f64>()
+                    .expect("a number")
+            };
+            match name.as_str() {
+                "--rounds" => options.rounds = value() as usize,
+                "--seconds" => options.seconds = value(),
+                "--connections" => options.connections = value() as usize,
+                "--distinct" => options.distinct = value() as usize,
+                other => panic!("unknown option {other}"),
+            }
+        }
+        options
+    }
+}
+
+/// The production gateway with one worker, until the parent ends it.
+fn gateway(configuration: &str) {
+    let settings =
+        scopegate::config::load(Path::new(configuration)).unwrap_or_else(|faults| panic!("{faults}"));
+    let running = scopegate::app::start(&settings, None).expect("the gateway starts");
+    while running.ready().is_err() {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    println!("{}", running.addresses()[0]);
+    loop {
+        std::thread::park();
+    }
+}
+
+fn compare(options: &Options) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let tokens = Tokens::new(options.distinct, folder.path());
+    let upstream = Child::start(&["role-upstream"]);
+    let bare = Child::start(&["role-bare", &upstream.address]);
+    let configuration = configuration(folder.path(), &upstream.address);
+    let gateway = Child::start(&["role-gateway", &configuration]);
+
+    let request = |path: &str, token: Option<&str>| {
+        let authorization = token
+            .map(|token| format!("Authorization: Bearer {token}\r\n"))
+            .unwrap_or_default();
+        format!("GET {path} HTTP/1.1\r\nHost: items.example.com\r\nAccept: */*\r\n{authorization}\r\n")
+            .into_bytes()
+    };
+    let cached = vec![request("/items", Some(&tokens.good))];
+    let distinct: Vec<_> = tokens
+        .distinct
+        .iter()
+        .map(|token| request("/items", Some(token)))
+        .collect();
+    let loads = [
+        (&bare, cached.clone(), 200),
+        (&gateway, vec![request("/public", Some(&tokens.good))], 200),
+        (&gateway, cached, 200),
+        (&gateway, distinct, 200),
+        (&gateway, vec![request("/items", Some(&tokens.forged))], 401),
+        (&gateway, vec![request("/items", None)], 401),
+    ];
+
+    let mut costs: Vec<Vec<f64>> = vec![Vec::new(); CASES.len()];
+    let mut rates: Vec<Vec<f64>> = vec![Vec::new(); CASES.len()];
+    for round in 0..=options.rounds {
+        for (index, (child, requests, status)) in loads.iter().enumerate() {
+            let load = Load {
+                address: child.address.clone(),
+                requests: requests.clone(),
+                status: *status,
+                connections: options.connections,
+                duration: Duration::from_secs_f64(options.seconds),
+            };
+            let before = child.cpu();
+            let (count, elapsed) = run_load(&load);
+            let cpu = child.cpu() - before;
+            // The first round warms caches, pools and the branch predictor.
+            if round > 0 {
+                costs[index].push(cpu.as_secs_f64() * 1e6 / count as f64);
+                rates[index].push(count as f64 / elapsed.as_secs_f64());
+            }
+        }
+    }
+    print_table(options, &costs, &rates);
+}
+
+fn print_table(options: &Options, costs: &[Vec<f64>], rates: &[Vec<f64>]) {
+    println!(
+        "{} rounds of {} s, {} connections, one worker; CPU of the process per request, medians\n",
+        options.rounds, options.seconds, options.connections
+    );
+    println!(
+        "{:<24} {:>10} {:>17} {:>8} {:>10}",
+        "case", "CPU us/req", "min-max", "x bare", "req/s"
+    );
+    for (index, case) in CASES.iter().enumerate() {
+        // Ratios per round, then their median: neighbours in time share what else the machine does.
+        let ratios: Vec<f64> = costs[index]
+            .iter()
+            .zip(&costs[0])
+            .map(|(cost, bare)| cost / bare)
+            .collect();
+        let low = costs[index].iter().copied().fold(f64::INFINITY, f64::min);
+        let high = costs[index].iter().copied().fold(0.0, f64::max);
+        println!(
+            "{case:<24} {:>10.1} {:>17} {:>8.2} {:>10.0}",
+            median(&costs[index]),
+            format!("{low:.1}-{high:.1}"),
+            median(&ratios),
+            median(&rates[index]),
+        );
+    }
+}
+
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+/// Tokens of a fresh key, whose public half is written beside the configuration.
+struct Tokens {
+    good: String,
+    forged: String,
+    distinct: Vec<String>,
+}
+
+impl Tokens {
+    fn new(distinct: usize, folder: &Path) -> Self {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
+        let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).expect("a key in DER");
+        let body = STANDARD.encode(der.as_ref());
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+        let key = EncodingKey::from_rsa_pem(pem.as_bytes()).expect("a key in PEM");
+        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::RS256).expect("a JWK");
+        jwk.common.key_id = Some("bench".into());
+        let jwks = serde_json::to_string(&JwkSet { keys: vec![jwk] }).expect("a key set");
+        std::fs::write(folder.join("jwks.json"), jwks).expect("a file");
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .expect("a clock")
+            .as_secs();
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid = Some("bench".into());
+        let sign = |number: usize| {
+            let claims = json!({
+                "iss": ISSUER, "sub": format!("client-{number}@clients"), "aud": AUDIENCE, "azp": "client",
+                "iat": now, "exp": now + 7_200, "scope": "read:items write:items", "gty": "client-credentials",
+            });
+            jsonwebtoken::encode(&header, &claims, &key).expect("a token")
+        };
+        let good = sign(0);
+        let other = sign(1);
+        let (start, _) = good.rsplit_once('.').expect("three parts");
+        let (_, signature) = other.rsplit_once('.').expect("three parts");
+        let forged = format!("{start}.{signature}");
+        Self {
+            forged,
+            distinct: (2..distinct + 2).map(sign).collect(),
+            good,
+        }
+    }
+}
+
+fn configuration(folder: &Path, upstream: &str) -> String {
+    let path = folder.join("bench.yaml");
+    let text = format!(
+        r#"
+listeners: [{{ address: "127.0.0.1:0" }}]
+admin: off
+workers: 1
+issuers: [{{ issuer: "{ISSUER}", jwks_file: jwks.json }}]
+access_log: {{ output: off }}
+token_cache: {{ entries: 10000 }}
+apis:
+  - definition:
+      name: Items
+      identifier: {AUDIENCE}
+      signing_alg: RS256
+      scopes: [{{ value: "read:items" }}, {{ value: "write:items" }}]
+    upstream: http://{upstream}
+    routes:
+      - {{ path: /public, methods: [GET], require: public }}
+      - {{ path: /items, methods: [GET], require: read:items }}
+"#
+    );
+    std::fs::write(&path, text).expect("a file");
+    path.to_str().expect("a path in UTF-8").to_owned()
+}

@@ -1,0 +1,48 @@
+//! Processes in a role, and the CPU time that they have used.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// A process that says where it listens, and is ended when it is dropped.
+pub(crate) struct Child {
+    process: std::process::Child,
+    pub(crate) address: String,
+}
+
+impl Child {
+    /// This binary again, with these arguments.
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut process = Command::new(std::env::current_exe().expect("our own path"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a process");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("its output"))
+            .read_line(&mut line)
+            .expect("an address");
+        assert!(!line.trim().is_empty(), "{arguments:?} did not start");
+        Self {
+            process,
+            address: line.trim().to_owned(),
+        }
+    }
+
+    /// CPU time of all its threads since its start, to the nanosecond: the kernel's scheduler statistics.
+    pub(crate) fn cpu(&self) -> Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("its threads");
+        let nanoseconds = tasks
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
+            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
+            .sum();
+        Duration::from_nanos(nanoseconds)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,226 @@
+//! What `explain` prints: each check of the decision with its result, the verdict and the challenge.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Described, route_of};
+use crate::policy::{Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable};
+use crate::token::{Json, TokenError};
+
+/// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
+const CHECKS: [(&str, &[Reason]); 17] = [
+    ("request", &[Reason::BadRequest]),
+    ("path", &[Reason::BadPath]),
+    ("route", &[Reason::NoRoute]),
+    ("method", &[Reason::MethodNotAllowed]),
+    (
+        "bearer token",
+        &[
+            Reason::MissingToken,
+            Reason::MultipleTokens,
+            Reason::MalformedAuthorization,
+        ],
+    ),
+    ("token form", &[Reason::TokenTooLarge, Reason::MalformedToken]),
+    ("algorithm", &[Reason::UnsupportedAlg, Reason::AlgMismatch]),
+    ("token type", &[Reason::WrongType]),
+    ("issuer", &[Reason::IssuerMismatch]),
+    ("key", &[Reason::KeysUnavailable, Reason::UnknownKid]),
+    ("signature", &[Reason::BadSignature]),
+    ("audience", &[Reason::AudienceMismatch]),
+    (
+        "claims",
+        &[
+            Reason::MissingClaim,
+            Reason::MalformedClaim,
+            Reason::DpopMissing,
+            Reason::CertificateMissing,
+        ],
+    ),
+    (
+        "times",
+        &[
+            Reason::Expired,
+            Reason::NotYetValid,
+            Reason::IssuedInFuture,
+            Reason::TooOld,
+        ],
+    ),
+    (
+        "permissions",
+        &[Reason::InsufficientScope, Reason::InsufficientPermission],
+    ),
+    (
+        "client and claim values",
+        &[Reason::ClientNotAllowed, Reason::ClaimMismatch],
+    ),
+    ("step-up", &[Reason::StepUpRequired]),
+];
+
+/// From here on, checks that a public route does not make.
+const FIRST_TOKEN_CHECK: usize = 4;
+
+#[derive(Debug, Serialize)]
+pub(super) struct Explanation {
+    request: String,
+    host: String,
+    api: Option<String>,
+    route: Option<String>,
+    asks: Option<String>,
+    checks: Vec<Check>,
+    decision: &'static str,
+    reason: &'static str,
+    detail: Option<String>,
+    status: u16,
+    challenge: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Check {
+    check: &'static str,
+    result: CheckResult,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum CheckResult {
+    Pass,
+    Fail,
+    NotReached,
+    NotNeeded,
+}
+
+pub(super) fn explanation(
+    table: &RouteTable,
+    described: &Described,
+    host: &str,
+    decision: &Decision,
+) -> Explanation {
+    let route = route_of(table, decision);
+    let api = route.and_then(|route| table.api(route.api));
+    let (word, denial, status) = match decision {
+        Decision::Forward(permit) => match permit.shadow() {
+            Some(shadow) => ("shadow_deny", Some(shadow), 200),
+            None => ("allow", None, 200),
+        },
+        Decision::Refuse(denial) => ("deny", Some(denial), denial.reason.status().as_u16()),
+    };
+    let reason = match decision {
+        Decision::Forward(permit) if denial.is_none() => permit.reason(),
+        _ => denial.map_or(Reason::Internal, |denial| denial.reason),
+    };
+    let challenge = denial.and_then(|denial| {
+        Challenge::value(denial.reason, &api?.realm, route.map(|route| &route.requirement))
+    });
+    Explanation {
+        request: described.request.clone(),
+        host: host.into(),
+        api: api.map(|api| api.identifier.to_string()),
+        route: route.map(|route| route.pattern.to_string()),
+        asks: route.map(asks),
+        checks: checks(route, denial),
+        decision: word,
+        reason: reason.name(),
+        detail: denial.map(detail),
+        status,
+        challenge: challenge.and_then(|value| value.to_str().ok().map(str::to_owned)),
+    }
+}
+
+/// What went wrong, for the operator: unlike a client, it may see what the token says.
+fn detail(denial: &Denial) -> String {
+    let claim = match denial.reason {
+        Reason::InsufficientScope => "scope",
+        Reason::InsufficientPermission => "permissions",
+        _ => {
+            return denial
+                .detail
+                .as_ref()
+                .map_or_else(|| denial.reason.text().into(), ToString::to_string);
+        }
+    };
+    let held = denial
+        .principal
+        .as_ref()
+        .and_then(|principal| principal.claim(claim));
+    let held: Vec<&str> = match held {
+        Some(Json::String(text)) => text.split(' ').collect(),
+        Some(Json::Array(elements)) => elements.iter().filter_map(Json::as_str).collect(),
+        _ => Vec::new(),
+    };
+    let held = if held.is_empty() {
+        "none".into()
+    } else {
+        held.join(", ")
+    };
+    format!("{}; its `{claim}`: {held}", denial.reason.text())
+}
+
+fn asks(route: &Route) -> String {
+    match &route.requirement {
+        Requirement::Public => "nothing: the route is public".into(),
+        Requirement::Token(requirement) => requirement.to_string(),
+    }
+}
+
+fn checks(route: Option<&Route>, denial: Option<&Denial>) -> Vec<Check> {
+    let is_public = route.is_some_and(|route| matches!(route.requirement, Requirement::Public));
+    let failed = denial.and_then(|denial| {
+        CHECKS
+            .iter()
+            .position(|(_, reasons)| reasons.contains(&failing(denial)))
+    });
+    let result = |index: usize| match failed {
+        _ if is_public && index >= FIRST_TOKEN_CHECK => CheckResult::NotNeeded,
+        Some(failed) if index > failed => CheckResult::NotReached,
+        Some(failed) if index == failed => CheckResult::Fail,
+        _ => CheckResult::Pass,
+    };
+    CHECKS
+        .iter()
+        .enumerate()
+        .map(|(index, (check, _))| Check {
+            check,
+            result: result(index),
+        })
+        .collect()
+}
+
+/// The reason by which the failed check is found. `iss` is looked at before the other claims.
+fn failing(denial: &Denial) -> Reason {
+    match denial.detail {
+        Some(TokenError::MissingClaim("iss") | TokenError::MalformedClaim("iss")) => Reason::IssuerMismatch,
+        _ => denial.reason,
+    }
+}
+
+pub(super) fn print(explanation: &Explanation, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{}  (host {})", explanation.request, explanation.host)?;
+    if let (Some(api), Some(route)) = (&explanation.api, &explanation.route) {
+        writeln!(out, "  API    {api}\n  route  {route}")?;
+    }
+    if let Some(asks) = &explanation.asks {
+        writeln!(out, "  asks   {asks}")?;
+    }
+    writeln!(out)?;
+    for check in &explanation.checks {
+        let (mark, word) = match check.result {
+            CheckResult::Pass => ("pass", ""),
+            CheckResult::Fail => ("FAIL", explanation.detail.as_deref().unwrap_or_default()),
+            CheckResult::NotReached => ("-", "not reached"),
+            CheckResult::NotNeeded => ("-", "not needed"),
+        };
+        let line = format!("  {mark:<5} {:<24} {word}", check.check);
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    writeln!(
+        out,
+        "\n{}: {}, status {}",
+        explanation.decision, explanation.reason, explanation.status
+    )?;
+    if let Some(challenge) = &explanation.challenge {
+        writeln!(out, "WWW-Authenticate: {challenge}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Deadlines of requests in flight, looked at by one ticking timer per worker.
+//!
+//! A timer of the runtime for each request would be made, registered and taken away again a moment later, thousands of
+//! times a second, to fire once in a blue moon. Here a wait costs a slot in a list. The price is that a deadline is
+//! noticed up to a tick late.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// How late a deadline may be noticed.
+const TICK: Duration = Duration::from_millis(50);
+
+/// The deadlines of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    slots: RefCell<Vec<Slot>>,
+    free: RefCell<Vec<usize>>,
+    waiting: Cell<usize>,
+    /// The ticking has stopped for lack of anything to look at.
+    is_resting: Cell<bool>,
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// `None`: free.
+    deadline: Option<Instant>,
+    waker: Option<Waker>,
+}
+
+/// One deadline. Dropping it takes it away.
+#[derive(Debug)]
+pub(super) struct Deadline {
+    of: Rc<Deadlines>,
+    slot: usize,
+    at: Instant,
+}
+
+impl Deadlines {
+    /// A deadline so long from `now`.
+    pub(super) fn after(self: &Rc<Self>, wait: Duration, now: Instant) -> Deadline {
+        let at = now + wait;
+        let slot = Slot {
+            deadline: Some(at),
+            waker: None,
+        };
+        let mut slots = self.slots.borrow_mut();
+        let index = match self.free.borrow_mut().pop() {
+            Some(index) => {
+                if let Some(place) = slots.get_mut(index) {
+                    *place = slot;
+                }
+                index
+            }
+            None => {
+                slots.push(slot);
+                slots.len() - 1
+            }
+        };
+        self.waiting.set(self.waiting.get() + 1);
+        if self.is_resting.replace(false) {
+            self.wake.notify_one();
+        }
+        Deadline {
+            of: Rc::clone(self),
+            slot: index,
+            at,
+        }
+    }
+
+    /// Ticks for as long as it is polled; the worker's thread does that.
+    pub(super) async fn tick(&self) {
+        loop {
+            if self.waiting.get() == 0 {
+                self.is_resting.set(true);
+                self.wake.notified().await;
+            }
+            tokio::time::sleep(TICK).await;
+            self.wake_overdue(Instant::now());
+        }
+    }
+
+    fn wake_overdue(&self, now: Instant) {
+        for slot in self.slots.borrow_mut().iter_mut() {
+            if slot.deadline.is_some_and(|deadline| deadline <= now)
+                && let Some(waker) = slot.waker.take()
+            {
+                waker.wake();
+            }
+        }
+    }
+}
+
+impl Deadline {
+    /// Waits for the future until the deadline; `None` when that was too late.
+    pub(super) async fn limit<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if self.is_over(cx) => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Whether it has passed. If not, the task is woken when it has.
+    pub(super) fn is_over(&self, cx: &mut Context<'_>) -> bool {
+        if Instant::now() >= self.at {
+            return true;
+        }
+        if let Some(slot) = self.of.slots.borrow_mut().get_mut(self.slot) {
+            match &slot.waker {
+                Some(waker) if waker.will_wake(cx.waker()) => {}
+                _ => slot.waker = Some(cx.waker().clone()),
+            }
+        }
+        false
+    }
+
+    /// Moves it.
+    pub(super) fn renew(&mut self, wait: Duration, now: Instant) {
+        self.at = now + wait;
+        if let Some(slot) = self.of.slots.borrow_mut().get_mut(self.slot) {
+            slot.deadline = Some(self.at);
+        }
+    }
+}
+
+impl Drop for Deadline {
+    fn drop(&mut self) {
+        if let Some(slot) = self.of.slots.borrow_mut().get_mut(self.slot) {
+            *slot = Slot {
+                deadline: None,
+                waker: None,
+            };
+        }
+        self.of.free.borrow_mut().push(self.slot);
+        self.of.waiting.set(self.of.waiting.get().saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_a_worker<F: Future<Output = ()>>(test: impl FnOnce(Rc<Deadlines>) -> F) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(Default::default());
+        runtime.unwrap().block_on(async {
+            let deadlines = Rc::new(Deadlines::default());
+            let ticking = Rc::clone(&deadlines);
+            tokio::task::spawn_local(async move { ticking.tick().await });
+            test(deadlines).await;
+        });
+    }
+
+    #[test]
+    fn what_takes_too_long_ends() {
+        on_a_worker(|deadlines| async move {
+            for _ in 0..3 {
+                let start = Instant::now();
+                let deadline = deadlines.after(Duration::from_millis(100), start);
+                assert_eq!(deadline.limit(std::future::pending::<()>()).await, None);
+                assert!(start.elapsed() >= Duration::from_millis(100));
+                assert!(start.elapsed() < Duration::from_secs(5));
+                // Long enough for the ticking to rest in between.
+                drop(deadline);
+                tokio::time::sleep(TICK * 3).await;
+                assert!(deadlines.is_resting.get());
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_in_time_is_let_through_and_leaves_no_slot_in_use() {
+        on_a_worker(|deadlines| async move {
+            for _ in 0..1_000 {
+                let deadline = deadlines.after(Duration::from_secs(60), Instant::now());
+                assert_eq!(deadline.limit(async { 7 }).await, Some(7));
+            }
+            assert_eq!(deadlines.waiting.get(), 0);
+            assert_eq!(deadlines.slots.borrow().len(), 1);
+        });
+    }
+
+    #[test]
+    fn a_renewed_deadline_is_the_later_one() {
+        on_a_worker(|deadlines| async move {
+            let start = Instant::now();
+            let mut deadline = deadlines.after(Duration::from_millis(1), start);
+            deadline.renew(Duration::from_millis(200), start);
+            assert_eq!(deadline.limit(std::future::pending::<()>()).await, None);
+            assert!(start.elapsed() >= Duration::from_millis(200));
+        });
+    }
+}

@@ -1,0 +1,249 @@
+//! One thread's share of the gateway: its view of the snapshot, its connections to upstreams, its request ids.
+//!
+//! `app` makes one per thread; `service` serves requests with it. Workers share what is in [`Shared`] and nothing else,
+//! so there is no lock on a request's path: a worker notices a new snapshot by its pointer and then builds its view.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::HeaderValue;
+use prometheus::Histogram;
+
+use super::deadline::Deadlines;
+use super::pool::ServerPool;
+use super::verified::VerifiedTokens;
+use crate::net::{Limits, Timeouts};
+use crate::policy::Permit;
+use crate::snapshot::handoff::Reader;
+use crate::snapshot::{ServerAddress, Snapshot};
+use crate::telemetry::{AccessLog, Metrics, RouteMetrics, Stage};
+
+/// What `config` says about requests.
+#[derive(Clone, Debug, Default)]
+pub struct GatewaySettings {
+    /// Bounds.
+    pub limits: Limits,
+    /// Deadlines.
+    pub timeouts: Timeouts,
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Bounds and deadlines.
+    pub settings: GatewaySettings,
+    /// The cache of verified tokens.
+    pub tokens: VerifiedTokens,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// One line per request.
+    pub access_log: AccessLog,
+    pub(super) decide_timer: Histogram,
+    /// For requests that met no route.
+    pub(super) unrouted: RouteMetrics,
+    /// The counters of the newest snapshot that a worker has seen.
+    series: Mutex<Option<(u64, Series)>>,
+}
+
+/// The counters of the routes of one snapshot, by route.
+pub(super) type Series = Arc<Vec<RouteMetrics>>;
+
+impl Shared {
+    /// Puts the parts together.
+    pub fn new(
+        settings: GatewaySettings,
+        tokens: VerifiedTokens,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            settings,
+            tokens,
+            decide_timer: metrics.stage(Stage::Decide),
+            unrouted: metrics.route("", ""),
+            metrics,
+            access_log,
+            series: Mutex::default(),
+        })
+    }
+
+    fn series(&self, snapshot: &Snapshot) -> Series {
+        let mut newest = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((generation, series)) = &*newest
+            && *generation == snapshot.generation
+        {
+            return Arc::clone(series);
+        }
+        let table = &snapshot.table;
+        let series = table.routes().iter().map(|route| {
+            let api = table.api(route.api).map_or("", |api| &*api.identifier);
+            self.metrics.route(api, &route.pattern)
+        });
+        let series: Series = Arc::new(series.collect());
+        *newest = Some((snapshot.generation, Arc::clone(&series)));
+        series
+    }
+}
+
+/// One thread's view of the gateway.
+#[derive(Debug)]
+pub struct Worker {
+    pub(super) shared: Arc<Shared>,
+    reader: RefCell<Reader>,
+    view: RefCell<Rc<View>>,
+    pools: RefCell<HashMap<ServerAddress, Rc<ServerPool>>>,
+    pub(super) deadlines: Rc<Deadlines>,
+    /// First half of the ids of this worker's requests.
+    id_prefix: u64,
+    requests: Cell<u64>,
+}
+
+/// A snapshot, with what this worker keeps per route and per server.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) snapshot: Arc<Snapshot>,
+    pub(super) series: Series,
+    servers: Vec<Vec<Rc<ServerPool>>>,
+    turn: Cell<usize>,
+}
+
+/// What is known of a client's connection; made once per connection.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The address of the client.
+    pub peer: SocketAddr,
+    pub(super) peer_value: HeaderValue,
+    pub(super) scheme_value: HeaderValue,
+}
+
+impl Connection {
+    /// A connection in cleartext.
+    pub fn cleartext(peer: SocketAddr) -> Self {
+        let peer_value = HeaderValue::from_str(&peer.ip().to_canonical().to_string());
+        Self {
+            peer,
+            peer_value: peer_value.unwrap_or(HeaderValue::from_static("unknown")),
+            scheme_value: HeaderValue::from_static("http"),
+        }
+    }
+}
+
+impl Worker {
+    /// A worker that reads snapshots from `reader`. `None` where the system has no randomness.
+    pub fn new(shared: Arc<Shared>, mut reader: Reader) -> Option<Rc<Self>> {
+        let mut prefix = [0; 8];
+        aws_lc_rs::rand::fill(&mut prefix).ok()?;
+        let mut pools = HashMap::new();
+        let view = View::new(Arc::clone(reader.load()), &shared, &mut pools);
+        Some(Rc::new(Self {
+            shared,
+            reader: RefCell::new(reader),
+            view: RefCell::new(Rc::new(view)),
+            pools: RefCell::new(pools),
+            deadlines: Rc::default(),
+            id_prefix: u64::from_le_bytes(prefix),
+            requests: Cell::new(0),
+        }))
+    }
+
+    /// The current view; made anew where the snapshot is another one.
+    pub(super) fn view(&self) -> Rc<View> {
+        let mut reader = self.reader.borrow_mut();
+        let snapshot = reader.load();
+        let current = self.view.borrow();
+        if Arc::ptr_eq(&current.snapshot, snapshot) {
+            return Rc::clone(&current);
+        }
+        drop(current);
+        let view = Rc::new(View::new(
+            Arc::clone(snapshot),
+            &self.shared,
+            &mut self.pools.borrow_mut(),
+        ));
+        self.view.replace(Rc::clone(&view));
+        view
+    }
+
+    /// 24 hexadecimal digits that no other request of this process has.
+    pub(super) fn next_id(&self) -> HeaderValue {
+        let number = self.requests.get();
+        self.requests.set(number.wrapping_add(1));
+        let mut text = [0; 24];
+        hex(&mut text, self.id_prefix, number);
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+    }
+
+    /// Watches the deadlines of requests for as long as it is polled; the worker's thread does that.
+    pub async fn watch_deadlines(&self) {
+        self.deadlines.tick().await;
+    }
+
+    /// Closes upstream connections that have been idle for too long; the worker's thread calls it now and then.
+    pub fn tidy(&self) {
+        for pool in self.pools.borrow().values() {
+            pool.tidy();
+        }
+        self.shared.tokens.count_entries();
+    }
+}
+
+impl View {
+    fn new(
+        snapshot: Arc<Snapshot>,
+        shared: &Shared,
+        pools: &mut HashMap<ServerAddress, Rc<ServerPool>>,
+    ) -> Self {
+        let max_open = shared.settings.limits.upstream_connections;
+        let servers: Vec<Vec<Rc<ServerPool>>> = snapshot
+            .targets
+            .iter()
+            .map(|target| {
+                let pool = |address: &ServerAddress| {
+                    let new = || ServerPool::new(address.clone(), max_open, &shared.metrics);
+                    Rc::clone(pools.entry(address.clone()).or_insert_with(new))
+                };
+                target.servers.iter().map(pool).collect()
+            })
+            .collect();
+        pools.retain(|address, pool| {
+            let is_named = snapshot
+                .targets
+                .iter()
+                .any(|target| target.servers.contains(address));
+            if !is_named {
+                pool.close_idle();
+            }
+            is_named
+        });
+        Self {
+            series: shared.series(&snapshot),
+            snapshot,
+            servers,
+            turn: Cell::new(0),
+        }
+    }
+
+    /// The server for a request: the one with the fewest requests in flight; equal ones take turns.
+    pub(super) fn server(&self, permit: &Permit) -> Option<&Rc<ServerPool>> {
+        let servers = self.servers.get(permit.api().0)?;
+        if let [only] = servers.as_slice() {
+            return Some(only);
+        }
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let (before, from) = servers.split_at(turn % servers.len().max(1));
+        from.iter().chain(before).min_by_key(|server| server.in_use())
+    }
+}
+
+fn hex(text: &mut [u8; 24], prefix: u64, number: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let value = u128::from(prefix) << 32 | u128::from(number & 0xffff_ffff);
+    for (index, digit) in text.iter_mut().rev().enumerate() {
+        let nibble = usize::try_from(value >> (index * 4) & 0xf).unwrap_or_default();
+        *digit = DIGITS.get(nibble).copied().unwrap_or(b'0');
+    }
+}
