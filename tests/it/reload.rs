@@ -123,8 +123,8 @@ fn a_config_map_is_swapped() {
     }
     symlink("..1", path("..data")).unwrap();
     symlink("..data/scopegate.yaml", path("link")).unwrap();
-    std::fs::rename(path("link"), path("scopegate.yaml")).unwrap();
     let generation = gateway.generation();
+    std::fs::rename(path("link"), path("scopegate.yaml")).unwrap();
     eventually("the link", || gateway.generation() > generation);
     for (version, status) in [("..2", 200), ("..3", 404)] {
         symlink(version, path("..tmp")).unwrap();
