@@ -8,7 +8,8 @@ use serde_json::json;
 
 use crate::harness::client::head;
 use crate::harness::gateway::{ITEMS, items};
-use crate::harness::{Behaviour, Gateway, Http2Client, Issuer, Upstream, eventually};
+use crate::harness::server::Server;
+use crate::harness::{Behaviour, DEADLINE, Gateway, Http2Client, Issuer, Upstream, eventually};
 
 const ROUTES: &str = "    forward:
       identity_headers: { X-Auth-Subject: sub, X-Auth-Client: client_id, X-Auth-Scopes: scope, X-Auth-Org: org_id }
@@ -611,6 +612,46 @@ fn a_connection_is_used_again_after_an_exact_end_only() {
     assert_eq!(client.get("/p/b", &[]).status, 200);
     assert_eq!(world.upstream.broken(), 0);
     world.gateway.until_idle();
+}
+
+/// An upstream that answers before it has read the request body, and does not close. The next request must not wait
+/// behind a body that may never end, and must not be read as part of it.
+#[test]
+fn a_request_that_is_not_over_keeps_its_connection() {
+    let upstream = Server::start(|mut wire, _number| {
+        while let Ok(Some(_head)) = wire.within(DEADLINE).head() {
+            if wire
+                .send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+                .is_err()
+            {
+                return;
+            }
+        }
+    });
+    let issuer = Issuer::start();
+    let yaml = format!(
+        "workers: 1
+issuers: [{{ issuer: {} }}]
+apis:
+  - definition: {{ identifier: {ITEMS} }}
+    upstream: http://{}
+    routes: [{{ path: /p, require: public, timeout: 2s }}]
+",
+        issuer.identifier(),
+        upstream.address()
+    );
+    let gateway = Gateway::start(&yaml);
+    let mut early = gateway.client();
+    early.send(head("POST", "/p", &[], Some(1_000)));
+    early.send("some of it");
+    assert_eq!(early.response_to("POST").body, b"ok");
+    assert_eq!(gateway.client().get("/p", &[]).body, b"ok");
+    assert_eq!(upstream.connections(), 2);
+    // After an exact end a connection is used again.
+    assert_eq!(gateway.client().get("/p", &[]).body, b"ok");
+    assert_eq!(upstream.connections(), 2);
+    drop(early);
+    gateway.until_idle();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::harness::client::{get, get_with};
 use crate::harness::gateway::{ITEMS, items};
-use crate::harness::{Client, Gateway, Issuer, Metrics, Process, Upstream, eventually};
+use crate::harness::{Client, Gateway, Issuer, IssuerMode, Metrics, Process, Upstream, eventually};
 
 const ROUTES: &str = "    routes: [{ path: /items, require: read:items }]\n";
 const MORE: &str = "    routes: [{ path: /items, require: read:items }, { path: /more, require: public }]\n";
@@ -107,6 +107,21 @@ fn changes_take_effect_and_faults_do_not() {
     assert_eq!(issuer.counts(), fetched, "the keys survive");
     assert_eq!(upstream.broken(), 0);
     gateway.until_idle();
+}
+
+#[test]
+fn fetched_keys_survive_what_is_said_about_fetching() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::start());
+    let yaml = items(&issuer, &upstream, ROUTES);
+    let gateway = Gateway::start(&yaml);
+    let token = issuer.token(ITEMS, "read:items");
+    issuer.set_mode(IssuerMode::Down);
+    let generation = gateway.generation();
+    let line = format!("  - issuer: {}\n", issuer.identifier());
+    gateway.configure(&yaml.replace(&line, &format!("{line}    jwks: {{ ttl: 5m }}\n")));
+    eventually("the change", || gateway.generation() > generation);
+    assert!(gateway.ready().is_ok(), "the keys are there");
+    assert_eq!(get_with(gateway.address(), "/items", &token).status, 200);
 }
 
 /// As the kubelet does it: `scopegate.yaml` leads through `..data` to a folder that is replaced as a whole.
