@@ -2,6 +2,7 @@
 //!
 //!     cargo bench --bench gateway                      # about a minute
 //!     cargo bench --bench gateway -- --rounds 9 --seconds 3 --connections 64
+//!     cargo bench --bench gateway -- --case "cached RS256"     # that one and the bare forward: for a profiler
 //!
 //! The parent makes keys and a configuration, starts an upstream, the bare forward and the gateway as processes of their
 //! own (this binary again, in another role, each with one worker), loads them in turn, and reads the CPU time of each
@@ -59,6 +60,7 @@ fn main() {
         Some("role-bare") => bare::forward(&arguments.next().expect("an upstream")),
         Some("role-gateway") => gateway(&arguments.next().expect("a configuration")),
         Some("--test") => compare(&Options {
+            case: None,
             rounds: 1,
             seconds: 0.2,
             connections: 2,
@@ -71,6 +73,7 @@ fn main() {
 }
 
 struct Options {
+    case: Option<String>,
     rounds: usize,
     seconds: f64,
     connections: usize,
@@ -80,20 +83,17 @@ struct Options {
 impl Options {
     fn read(mut arguments: impl Iterator<Item = String>) -> Self {
         let mut options = Self {
+            case: None,
             rounds: 7,
             seconds: 1.0,
             connections: 32,
             distinct: 20_000,
         };
         while let Some(name) = arguments.next() {
-            let mut value = || {
-                arguments
-                    .next()
-                    .expect("a value")
-                    .parse::<f64>()
-                    .expect("a number")
-            };
+            let text = arguments.next().expect("a value");
+            let value = || text.parse::<f64>().expect("a number");
             match name.as_str() {
+                "--case" => options.case = Some(text.clone()),
                 "--rounds" => options.rounds = value() as usize,
                 "--seconds" => options.seconds = value(),
                 "--connections" => options.connections = value() as usize,
@@ -153,6 +153,9 @@ fn compare(options: &Options) {
     let mut rates: Vec<Vec<f64>> = vec![Vec::new(); CASES.len()];
     for round in 0..=options.rounds {
         for (index, (child, requests, status)) in loads.iter().enumerate() {
+            if index > 0 && options.case.as_ref().is_some_and(|case| *case != CASES[index]) {
+                continue;
+            }
             let load = Load {
                 address: child.address.clone(),
                 requests: requests.clone(),
@@ -183,6 +186,9 @@ fn print_table(options: &Options, costs: &[Vec<f64>], rates: &[Vec<f64>]) {
         "case", "CPU us/req", "min-max", "x bare", "req/s"
     );
     for (index, case) in CASES.iter().enumerate() {
+        if costs[index].is_empty() {
+            continue;
+        }
         // Ratios per round, then their median: neighbours in time share what else the machine does.
         let ratios: Vec<f64> = costs[index]
             .iter()

@@ -17,11 +17,8 @@ fuzz_target!(|data: &[u8]| {
             assert!(scheme.eq_ignore_ascii_case("bearer"));
             assert_eq!(rest.trim_start_matches(' '), token.as_str());
             let body = token.as_str().trim_end_matches('=');
-            assert!(!body.is_empty());
-            assert!(
-                body.chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "-._~+/".contains(c))
-            );
+            let fits = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
+            assert_eq!(token.is_well_formed(), !body.is_empty() && body.chars().all(fits));
         }
         Err(BearerError::Multiple) => assert!(lines.len() > 1),
         Err(BearerError::Missing | BearerError::Malformed) => assert_eq!(lines.len(), 1),

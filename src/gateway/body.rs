@@ -4,6 +4,7 @@
 //! connection and gives it back after an exact end. Both are polled by hyper, so back-pressure is the sockets' own.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,6 +22,10 @@ use super::pool::Lease;
 use super::record::Record;
 use super::sanitize::is_forbidden_trailer;
 use crate::snapshot::Snapshot;
+
+/// What is read of the body of a refused request, in bytes and time.
+const DISCARD_BYTES: usize = 256 << 10;
+const DISCARD_FOR: Duration = Duration::from_secs(1);
 
 /// Why a body broke off. The other side sees its connection or stream end.
 #[derive(Debug, thiserror::Error)]
@@ -313,6 +318,28 @@ impl Drop for UpstreamBody {
             lease.give_back();
         }
     }
+}
+
+/// Reads on for a little while after a refusal: a client that is still sending may not look at the answer before it is
+/// done, and loses it when the connection or the stream is reset under it (RFC 9112 section 9.6).
+pub(super) fn discard(mut body: Incoming, deadlines: &Rc<Deadlines>) {
+    if body.is_end_stream() {
+        return;
+    }
+    let deadline = deadlines.after(DISCARD_FOR, Instant::now());
+    tokio::task::spawn_local(async move {
+        let reading = async {
+            let mut left = DISCARD_BYTES;
+            while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                left = match left.checked_sub(bytes) {
+                    Some(left) => left,
+                    None => return,
+                };
+            }
+        };
+        deadline.limit(reading).await
+    });
 }
 
 /// How long a sender may pause. A deadline is set only once a body has to be waited for.

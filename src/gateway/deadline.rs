@@ -31,6 +31,7 @@ pub(super) struct Deadlines {
 struct Slot {
     /// `None`: free.
     deadline: Option<Instant>,
+    is_over: bool,
     waker: Option<Waker>,
 }
 
@@ -39,15 +40,14 @@ struct Slot {
 pub(super) struct Deadline {
     of: Rc<Deadlines>,
     slot: usize,
-    at: Instant,
 }
 
 impl Deadlines {
     /// A deadline so long from `now`.
     pub(super) fn after(self: &Rc<Self>, wait: Duration, now: Instant) -> Deadline {
-        let at = now + wait;
         let slot = Slot {
-            deadline: Some(at),
+            deadline: Some(now + wait),
+            is_over: false,
             waker: None,
         };
         let mut slots = self.slots.borrow_mut();
@@ -70,7 +70,6 @@ impl Deadlines {
         Deadline {
             of: Rc::clone(self),
             slot: index,
-            at,
         }
     }
 
@@ -88,10 +87,11 @@ impl Deadlines {
 
     fn wake_overdue(&self, now: Instant) {
         for slot in self.slots.borrow_mut().iter_mut() {
-            if slot.deadline.is_some_and(|deadline| deadline <= now)
-                && let Some(waker) = slot.waker.take()
-            {
-                waker.wake();
+            if slot.deadline.is_some_and(|deadline| deadline <= now) {
+                slot.is_over = true;
+                if let Some(waker) = slot.waker.take() {
+                    waker.wake();
+                }
             }
         }
     }
@@ -109,25 +109,28 @@ impl Deadline {
         .await
     }
 
-    /// Whether it has passed. If not, the task is woken when it has.
+    /// Whether a tick has found it passed. If not, the task is woken when one does. Reads no clock.
     pub(super) fn is_over(&self, cx: &mut Context<'_>) -> bool {
-        if Instant::now() >= self.at {
-            return true;
+        let mut slots = self.of.slots.borrow_mut();
+        let Some(slot) = slots.get_mut(self.slot) else {
+            return false;
+        };
+        if !slot.is_over
+            && !slot
+                .waker
+                .as_ref()
+                .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            slot.waker = Some(cx.waker().clone());
         }
-        if let Some(slot) = self.of.slots.borrow_mut().get_mut(self.slot) {
-            match &slot.waker {
-                Some(waker) if waker.will_wake(cx.waker()) => {}
-                _ => slot.waker = Some(cx.waker().clone()),
-            }
-        }
-        false
+        slot.is_over
     }
 
     /// Moves it.
     pub(super) fn renew(&mut self, wait: Duration, now: Instant) {
-        self.at = now + wait;
         if let Some(slot) = self.of.slots.borrow_mut().get_mut(self.slot) {
-            slot.deadline = Some(self.at);
+            slot.deadline = Some(now + wait);
+            slot.is_over = false;
         }
     }
 }
@@ -137,6 +140,7 @@ impl Drop for Deadline {
         if let Some(slot) = self.of.slots.borrow_mut().get_mut(self.slot) {
             *slot = Slot {
                 deadline: None,
+                is_over: false,
                 waker: None,
             };
         }

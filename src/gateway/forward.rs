@@ -77,10 +77,12 @@ async fn send(
                 }
             }
         }
-        let mut lease = server.connect(waits.connect).await.map_err(|none| match none {
-            NoConnection::Failed => Reason::UpstreamConnect,
-            NoConnection::Full => Reason::Overloaded,
-        })?;
+        let mut lease = Box::pin(server.connect(waits.connect))
+            .await
+            .map_err(|none| match none {
+                NoConnection::Failed => Reason::UpstreamConnect,
+                NoConnection::Full => Reason::Overloaded,
+            })?;
         match lease.sender.try_send_request(request).await {
             Ok(response) => Ok((response, lease)),
             Err(_broken) => Err(Reason::UpstreamProtocol),

@@ -16,8 +16,9 @@ use crate::net::{AddressRule, connect};
 use crate::snapshot::ServerAddress;
 use crate::telemetry::{Metrics, UpstreamMetrics};
 
-/// Below the keep-alive time of most servers, so that they do not close first.
-const IDLE_FOR: Duration = Duration::from_secs(30);
+/// How many times a connection may be tidied past before it goes: with a round every 5 s, half a minute, which is below
+/// the keep-alive time of most servers.
+const IDLE_ROUNDS: u32 = 6;
 const MAX_IDLE: usize = 64;
 /// The head of a response.
 const MAX_HEAD: usize = 64 << 10;
@@ -27,6 +28,8 @@ const MAX_HEAD: usize = 64 << 10;
 pub(super) struct ServerPool {
     address: ServerAddress,
     idle: RefCell<Vec<Idle>>,
+    /// Counts the calls of `tidy`: a clock that costs nothing to read.
+    round: Cell<u32>,
     open: Cell<usize>,
     max_open: usize,
     pub(super) name: Box<str>,
@@ -36,7 +39,8 @@ pub(super) struct ServerPool {
 #[derive(Debug)]
 struct Idle {
     sender: SendRequest<RequestBody>,
-    since: Instant,
+    /// The round in which it came back.
+    since: u32,
     slot: OpenSlot,
 }
 
@@ -66,6 +70,7 @@ impl ServerPool {
         Rc::new(Self {
             address,
             idle: RefCell::default(),
+            round: Cell::new(0),
             open: Cell::new(0),
             max_open,
             metrics: metrics.upstream(&name),
@@ -82,7 +87,7 @@ impl ServerPool {
     pub(super) fn idle(&self) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
         while let Some(Idle { sender, since, slot }) = idle.pop() {
-            if since.elapsed() > IDLE_FOR {
+            if self.round.get().wrapping_sub(since) > IDLE_ROUNDS {
                 // Those below it are older still.
                 idle.clear();
                 return None;
@@ -123,11 +128,12 @@ impl ServerPool {
         drop(idle);
     }
 
-    /// Drops connections that have been idle for too long.
+    /// Drops connections that have been idle for too long. Called every few seconds.
     pub(super) fn tidy(&self) {
-        self.idle
-            .borrow_mut()
-            .retain(|idle| idle.since.elapsed() <= IDLE_FOR && !idle.sender.is_closed());
+        let round = self.round.get().wrapping_add(1);
+        self.round.set(round);
+        let is_kept = |idle: &Idle| round.wrapping_sub(idle.since) <= IDLE_ROUNDS && !idle.sender.is_closed();
+        self.idle.borrow_mut().retain(is_kept);
     }
 }
 
@@ -143,7 +149,7 @@ impl Lease {
         if idle.len() < MAX_IDLE {
             idle.push(Idle {
                 sender,
-                since: Instant::now(),
+                since: pool.round.get(),
                 slot,
             });
         }

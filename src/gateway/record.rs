@@ -33,8 +33,6 @@ pub(super) struct Record {
     reason: Reason,
     route: Option<(Rc<View>, RouteId)>,
     upstream: Option<Rc<ServerPool>>,
-    sent_at: Option<Instant>,
-    upstream_duration: Option<Duration>,
     sent_bytes: u64,
     is_broken: bool,
     /// Only where there is an access log.
@@ -48,6 +46,8 @@ struct LogDetails {
     trace_id: Option<Box<str>>,
     principal: Option<Arc<Principal>>,
     request: Option<Rc<RequestProgress>>,
+    sent_at: Option<Instant>,
+    upstream_duration: Option<Duration>,
 }
 
 impl Record {
@@ -60,6 +60,8 @@ impl Record {
                 trace_id: request.headers().get("traceparent").and_then(trace_id),
                 principal: None,
                 request: None,
+                sent_at: None,
+                upstream_duration: None,
             })
         });
         Self {
@@ -73,8 +75,6 @@ impl Record {
             reason: Reason::Internal,
             route: None,
             upstream: None,
-            sent_at: None,
-            upstream_duration: None,
             sent_bytes: 0,
             is_broken: false,
             log,
@@ -86,9 +86,12 @@ impl Record {
         self.method == Method::HEAD
     }
 
-    /// A decision took so long.
-    pub(super) fn decided(&self, elapsed: Duration) {
-        self.worker.shared.decide_timer.observe(elapsed.as_secs_f64());
+    /// The first decision is there.
+    pub(super) fn decided(&self) {
+        self.worker
+            .shared
+            .decide_timer
+            .observe(self.started.elapsed().as_secs_f64());
     }
 
     /// A request asked an issuer's desk for a key.
@@ -158,10 +161,10 @@ impl Record {
 
     /// The request goes to a server, with this body.
     pub(super) fn sent_to(&mut self, server: &Rc<ServerPool>, request: Option<&Rc<RequestProgress>>) {
-        self.sent_at = Some(Instant::now());
         self.upstream = Some(Rc::clone(server));
         if let Some(log) = &mut self.log {
             log.request = request.cloned();
+            log.sent_at = Some(Instant::now());
         }
     }
 
@@ -169,7 +172,7 @@ impl Record {
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status.as_u16();
         self.source = Source::Upstream;
-        self.upstream_duration = self.sent_at.map(|sent| sent.elapsed());
+        self.upstream_is_done();
         if let Some(upstream) = &self.upstream {
             upstream.metrics.ok.inc();
         }
@@ -179,7 +182,7 @@ impl Record {
     pub(super) fn failed(&mut self, reason: Reason) {
         self.status = reason.status().as_u16();
         self.reason = reason;
-        self.upstream_duration = self.sent_at.map(|sent| sent.elapsed());
+        self.upstream_is_done();
         let Some(upstream) = &self.upstream else { return };
         match reason {
             Reason::UpstreamConnect => upstream.metrics.connect.inc(),
@@ -187,6 +190,12 @@ impl Record {
             Reason::UpstreamProtocol => upstream.metrics.protocol.inc(),
             Reason::Overloaded => upstream.metrics.overloaded.inc(),
             _ => {}
+        }
+    }
+
+    fn upstream_is_done(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.upstream_duration = log.sent_at.map(|sent| sent.elapsed());
         }
     }
 
@@ -235,7 +244,7 @@ impl Record {
             bytes_in: log.request.as_ref().map_or(0, |request| request.bytes.get()),
             bytes_out: self.sent_bytes,
             duration: elapsed,
-            upstream_duration: self.upstream_duration,
+            upstream_duration: log.upstream_duration,
             upstream: self.upstream.as_ref().map(|upstream| &*upstream.name),
         });
     }

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
+use tokio::sync::watch;
 
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody, discard};
 use super::forward::{Forwarded, Waits, forward};
 use super::headers;
 use super::record::Record;
@@ -38,7 +39,11 @@ impl Worker {
         let view = self.view();
 
         let verdict = match SanitizedHead::read(&parts, &self.shared.settings.limits) {
-            Ok(head) => self.decide(view, head, &record).await,
+            Ok(head) => match self.decide(view, head, &record) {
+                Judged::Now(verdict) => verdict,
+                // Rare and large: in a box it does not make every other request's future larger.
+                Judged::AfterFetch(fetches) => Box::pin(self.decide_again(fetches, head, &record)).await,
+            },
             Err(reason) => Verdict::of(view, Denial::of(reason)),
         };
         let Verdict {
@@ -60,55 +65,51 @@ impl Worker {
             }
             Decision::Refuse(denial) => {
                 record.refused(&view, &denial);
+                discard(body, &self.deadlines);
                 reply.refuse(&denial, &view.snapshot.table, retry_after, record)
             }
         }
     }
 
-    /// Decides; where only a key is lacking, waits for it and decides once more.
-    async fn decide(&self, view: Rc<View>, head: SanitizedHead<'_>, record: &Record) -> Verdict {
-        let started = Instant::now();
+    /// Decides; where only a key is lacking, asks for it.
+    fn decide(&self, view: Rc<View>, head: SanitizedHead<'_>, record: &Record) -> Judged {
         let decision = self.decide_now(&view, head);
-        record.decided(started.elapsed());
-        let Some(miss) = key_miss(&decision) else {
-            return Verdict {
-                view,
-                decision,
-                retry_after: None,
-            };
-        };
-        let Some(misses) = view.snapshot.misses(miss.issuer) else {
-            return Verdict {
-                view,
-                decision,
-                retry_after: None,
-            };
-        };
-        let answer = misses.ask(miss.kid, Instant::now());
-        record.asked_for_key(miss.issuer, &answer);
-        let Decision::Refuse(denial) = decision else {
-            // A route that only reports does not keep its requests waiting.
-            return Verdict {
-                view,
-                decision,
-                retry_after: None,
-            };
-        };
-        match answer {
-            MissAnswer::Absent => Verdict::of(view, denial),
-            MissAnswer::CoolingDown { retry_after } => Verdict::keys_unavailable(view, denial, retry_after),
-            MissAnswer::Wait(mut fetches) => {
-                // Whether the fetch ended or the patience did, the snapshot is asked again.
-                let began = Instant::now();
-                let _ = tokio::time::timeout(KEY_PATIENCE, fetches.changed()).await;
-                record.waited_for_key(began.elapsed());
-                let view = self.view();
-                self.decide_again(view, head)
+        record.decided();
+        let asked = key_miss(&decision).and_then(|miss| {
+            let answer = view.snapshot.misses(miss.issuer)?.ask(miss.kid, Instant::now());
+            record.asked_for_key(miss.issuer, &answer);
+            Some(answer)
+        });
+        Judged::Now(match (decision, asked) {
+            (Decision::Refuse(_), Some(MissAnswer::Wait(fetches))) => return Judged::AfterFetch(fetches),
+            (Decision::Refuse(denial), Some(MissAnswer::CoolingDown { retry_after })) => {
+                Verdict::keys_unavailable(view, denial, retry_after)
             }
-        }
+            // Absent: a set that was fetched since does not have it. A route that only reports does not wait.
+            (decision, _) => Verdict {
+                view,
+                decision,
+                retry_after: None,
+            },
+        })
     }
 
-    fn decide_again(&self, view: Rc<View>, head: SanitizedHead<'_>) -> Verdict {
+    /// Waits for a fetch, at most for a short while, and decides once more on what is known then.
+    async fn decide_again(
+        &self,
+        mut fetches: watch::Receiver<u64>,
+        head: SanitizedHead<'_>,
+        record: &Record,
+    ) -> Verdict {
+        let began = Instant::now();
+        // Whether the fetch ended or the patience did, the snapshot is asked again.
+        let _ = self
+            .deadlines
+            .after(KEY_PATIENCE, began)
+            .limit(fetches.changed())
+            .await;
+        record.waited_for_key(began.elapsed());
+        let view = self.view();
         let decision = self.decide_now(&view, head);
         let answer = key_miss(&decision)
             .and_then(|miss| Some(view.snapshot.misses(miss.issuer)?.ask(miss.kid, Instant::now())));
@@ -165,6 +166,7 @@ impl Worker {
         let (mut parts, body) = request.into_parts();
         let limit = route.max_body.unwrap_or(self.shared.settings.limits.body_bytes);
         if body.size_hint().lower() > limit {
+            discard(body, &self.deadlines);
             return refused(Reason::BodyTooLarge, record);
         }
         headers::to_upstream(
@@ -210,6 +212,13 @@ impl Worker {
             Err(reason) => refused(reason, record),
         }
     }
+}
+
+/// What came of the first look at a request.
+enum Judged {
+    Now(Verdict),
+    /// Only a key is lacking, and it is being fetched.
+    AfterFetch(watch::Receiver<u64>),
 }
 
 /// A decision and the view that it belongs to.

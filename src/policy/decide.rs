@@ -10,7 +10,7 @@ use http::{HeaderMap, Method};
 use super::authorize::{authorize, authorize_anonymous, authorize_preflight};
 use super::table::{Leaf, NoSuchMethod};
 use super::{Api, Denial, Host, Permit, Reason, RequestPath, Route, RouteTable};
-use crate::token::{UnixSeconds, VerifyToken, bearer_token};
+use crate::token::{BearerError, UnixSeconds, VerifyToken, bearer_token};
 
 /// What of a request the verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -130,8 +130,12 @@ fn check_token(
         .into_iter()
         .map(http::HeaderValue::as_bytes);
     let token = bearer_token(values).map_err(|error| Denial::on(route, Reason::from(error)))?;
-    let principal = verify
-        .verify(api, token.as_str(), now)
-        .map_err(|error| Denial::of_token(route, error))?;
+    let principal = verify.verify(api, token.as_str(), now).map_err(|error| {
+        if token.is_well_formed() {
+            Denial::of_token(route, error)
+        } else {
+            Denial::on(route, Reason::from(BearerError::Malformed))
+        }
+    })?;
     authorize(route, principal, now)
 }
