@@ -73,10 +73,8 @@ impl WorkerThread {
                 let (worker, settings, drain) = (Rc::clone(&worker), Rc::clone(&settings), drain.clone());
                 let connection = Rc::new(Connection::cleartext(peer));
                 tokio::task::spawn_local(async move {
-                    let service = service_fn(move |request| {
-                        let response = Rc::clone(&worker).serve(Rc::clone(&connection), request);
-                        async { Ok::<_, std::convert::Infallible>(response.await) }
-                    });
+                    let service =
+                        service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request));
                     let end = serve_connection(stream, protocol, &settings, service, drain).await;
                     tracing::trace!(%peer, %end, "connection");
                 });

@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
-use super::deadline::Deadlines;
+use super::deadline::{Deadline, Deadlines};
 use super::pool::{Lease, NoConnection, ServerPool};
 use crate::policy::{Permit, Reason};
 
@@ -33,66 +33,80 @@ pub(super) struct Waits {
 }
 
 /// Sends a request to a server and waits for the head of the response.
-pub(super) async fn forward(
+///
+/// Where a connection is idle the request is on its way when this returns; the future only waits. That keeps the request
+/// out of the future, which hyper moves about.
+pub(super) fn forward(
     _permit: Permit,
     request: Request<RequestBody>,
     request_progress: Option<Rc<RequestProgress>>,
-    server: &Rc<ServerPool>,
+    server: Rc<ServerPool>,
     waits: Waits,
     deadlines: &Rc<Deadlines>,
-) -> Result<Forwarded, Reason> {
-    match send(request, request_progress.as_deref(), server, waits, deadlines).await {
-        Ok((response, lease)) => Ok(Forwarded {
-            response,
-            lease,
-            request_progress,
-        }),
+) -> impl Future<Output = Result<Forwarded, Reason>> + use<> {
+    let deadline = deadlines.after(waits.head, Instant::now());
+    let begun = match server.ready() {
+        Some(mut lease) => {
+            let sent = lease.sender.try_send_request(request);
+            Ok((lease, sent))
+        }
+        None => Err(request),
+    };
+    async move {
+        let sending = pin!(async {
+            let unsent = match begun {
+                Err(request) => request,
+                Ok((lease, sent)) => match sent.await {
+                    Ok(response) => return Ok((response, lease)),
+                    Err(mut unsent) => unsent.take_message().ok_or(Reason::UpstreamProtocol)?,
+                },
+            };
+            Box::pin(send(unsent, &server, waits.connect)).await
+        });
+        let progress = request_progress.as_deref();
+        let reason = match in_time(sending, progress, waits.head, deadline).await {
+            Ok((response, lease)) if is_sound(&response) => {
+                return Ok(Forwarded {
+                    response,
+                    lease,
+                    request_progress,
+                });
+            }
+            Ok(_) => Reason::UpstreamProtocol,
+            Err(reason) => reason,
+        };
         // A body that broke off explains the failure better than what the upstream made of it.
-        Err(reason) => Err(match request_progress.map(|progress| progress.end.get()) {
+        Err(match progress.map(|progress| progress.end.get()) {
             Some(RequestBodyEnd::TooLarge) => Reason::BodyTooLarge,
             Some(RequestBodyEnd::Stalled) => Reason::RequestTimeout,
             Some(RequestBodyEnd::Broken) => Reason::BadRequest,
             _ => reason,
-        }),
+        })
     }
 }
 
+/// Sends where no connection was ready, or the one that seemed to be was closed: on the next idle one, or a new one.
 async fn send(
     mut request: Request<RequestBody>,
-    progress: Option<&RequestProgress>,
     server: &Rc<ServerPool>,
-    waits: Waits,
-    deadlines: &Rc<Deadlines>,
+    connect_timeout: Duration,
 ) -> Result<(Response<Incoming>, Lease), Reason> {
-    let sending = pin!(async {
-        // A used connection may turn out to be closed; then the next one is tried, and at last a new one.
-        while let Some(mut lease) = server.idle() {
-            if lease.sender.ready().await.is_err() {
-                continue;
-            }
-            match lease.sender.try_send_request(request).await {
-                Ok(response) => return Ok((response, lease)),
-                Err(mut unsent) => {
-                    request = unsent.take_message().ok_or(Reason::UpstreamProtocol)?;
-                }
-            }
+    while let Some(mut lease) = server.idle() {
+        if lease.sender.ready().await.is_err() {
+            continue;
         }
-        let mut lease = Box::pin(server.connect(waits.connect))
-            .await
-            .map_err(|none| match none {
-                NoConnection::Failed => Reason::UpstreamConnect,
-                NoConnection::Full => Reason::Overloaded,
-            })?;
         match lease.sender.try_send_request(request).await {
-            Ok(response) => Ok((response, lease)),
-            Err(_broken) => Err(Reason::UpstreamProtocol),
+            Ok(response) => return Ok((response, lease)),
+            Err(mut unsent) => request = unsent.take_message().ok_or(Reason::UpstreamProtocol)?,
         }
-    });
-    let (response, lease) = in_time(sending, progress, waits.head, deadlines).await?;
-    if is_sound(&response) {
-        Ok((response, lease))
-    } else {
-        Err(Reason::UpstreamProtocol)
+    }
+    let mut lease = server.connect(connect_timeout).await.map_err(|none| match none {
+        NoConnection::Failed => Reason::UpstreamConnect,
+        NoConnection::Full => Reason::Overloaded,
+    })?;
+    match lease.sender.try_send_request(request).await {
+        Ok(response) => Ok((response, lease)),
+        Err(_broken) => Err(Reason::UpstreamProtocol),
     }
 }
 
@@ -116,9 +130,8 @@ async fn in_time<T>(
     mut sending: Pin<&mut impl Future<Output = Result<T, Reason>>>,
     progress: Option<&RequestProgress>,
     patience: Duration,
-    deadlines: &Rc<Deadlines>,
+    mut deadline: Deadline,
 ) -> Result<T, Reason> {
-    let mut deadline = deadlines.after(patience, Instant::now());
     loop {
         if let Some(result) = deadline.limit(sending.as_mut()).await {
             return result;

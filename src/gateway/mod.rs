@@ -17,5 +17,6 @@ mod verified;
 mod worker;
 
 pub use body::{BodyError, ResponseBody};
+pub use service::Serving;
 pub use verified::VerifiedTokens;
 pub use worker::{Connection, GatewaySettings, Shared, Worker};

@@ -83,6 +83,16 @@ impl ServerPool {
         self.open.get() - self.idle.borrow().len()
     }
 
+    /// The connection that was used last, if it can take a request at once.
+    pub(super) fn ready(&self) -> Option<Lease> {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.last()?.sender.is_ready() {
+            return None;
+        }
+        let Idle { sender, slot, .. } = idle.pop()?;
+        Some(Lease { sender, slot })
+    }
+
     /// A connection that has been used before and still stands; the most recent one, so that others may rest and go.
     pub(super) fn idle(&self) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();

@@ -2,9 +2,13 @@
 //!
 //! A newcomer reads this file and `policy/decide.rs`, and knows the product.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
@@ -17,7 +21,7 @@ use super::respond::Reply;
 use super::sanitize::SanitizedHead;
 use super::verified::CachedVerifier;
 use super::worker::{Connection, View, Worker};
-use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, Route, decide};
+use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, Route, RouteId, decide};
 use crate::snapshot::Target;
 use crate::snapshot::handoff::MissAnswer;
 use crate::token::UnixSeconds;
@@ -25,27 +29,61 @@ use crate::token::UnixSeconds;
 /// How long a request waits for a key that is being fetched.
 const KEY_PATIENCE: Duration = Duration::from_secs(2);
 
+/// The answer to a request. Refusals are there at once; to wait for an upstream takes a box, so that hyper, which moves
+/// what it is given several times, moves a pointer.
+pub enum Serving {
+    /// It is there.
+    Now(Option<Box<Response<ResponseBody>>>),
+    /// It takes an upstream, or a key.
+    Later(Pin<Box<dyn Future<Output = Response<ResponseBody>>>>),
+}
+
+/// A request on its way through the phases.
+struct Job {
+    connection: Rc<Connection>,
+    parts: Parts,
+    body: Incoming,
+    reply: Reply,
+    record: Record,
+}
+
 impl Worker {
     /// Serves one request. Whatever happens, there is a response and a record.
-    pub async fn serve(
-        self: Rc<Self>,
-        connection: Rc<Connection>,
-        request: Request<Incoming>,
-    ) -> Response<ResponseBody> {
+    pub fn serve(self: Rc<Self>, connection: Rc<Connection>, request: Request<Incoming>) -> Serving {
         let request_id = self.next_id();
-        let mut record = Record::start(Rc::clone(&self), &request, &request_id);
+        let record = Record::start(Rc::clone(&self), &request, &request_id);
         let (parts, body) = request.into_parts();
         let reply = Reply::to(&parts, request_id);
-        let view = self.view();
-
-        let verdict = match SanitizedHead::read(&parts, &self.shared.settings.limits) {
-            Ok(head) => match self.decide(view, head, &record) {
-                Judged::Now(verdict) => verdict,
-                // Rare and large: in a box it does not make every other request's future larger.
-                Judged::AfterFetch(fetches) => Box::pin(self.decide_again(fetches, head, &record)).await,
-            },
-            Err(reason) => Verdict::of(view, Denial::of(reason)),
+        let job = Job {
+            connection,
+            parts,
+            body,
+            reply,
+            record,
         };
+
+        let view = self.view();
+        let head = match SanitizedHead::read(&job.parts, &self.shared.settings.limits) {
+            Ok(head) => head,
+            Err(reason) => return self.act(Verdict::of(view, Denial::of(reason)), job),
+        };
+        match self.decide(view, head, &job.record) {
+            Judged::Now(verdict) => self.act(verdict, job),
+            Judged::AfterFetch(fetches) => Serving::Later(Box::pin(async move {
+                let verdict = match SanitizedHead::read(&job.parts, &self.shared.settings.limits) {
+                    Ok(head) => self.decide_again(fetches, head, &job.record).await,
+                    Err(reason) => Verdict::of(self.view(), Denial::of(reason)),
+                };
+                match self.act(verdict, job).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            })),
+        }
+    }
+
+    /// Forwards or refuses.
+    fn act(self: Rc<Self>, verdict: Verdict, mut job: Job) -> Serving {
         let Verdict {
             view,
             decision,
@@ -53,20 +91,16 @@ impl Worker {
         } = verdict;
         match decision {
             Decision::Forward(permit) => {
-                self.forward(
-                    &view,
-                    permit,
-                    Request::from_parts(parts, body),
-                    &connection,
-                    reply,
-                    record,
-                )
-                .await
+                job.record.permitted(&view, &permit);
+                self.forward(view, permit, job)
             }
             Decision::Refuse(denial) => {
-                record.refused(&view, &denial);
-                discard(body, &self.deadlines);
-                reply.refuse(&denial, &view.snapshot.table, retry_after, record)
+                job.record.refused(&view, &denial);
+                discard(job.body, &self.deadlines);
+                Serving::now(
+                    job.reply
+                        .refuse(&denial, &view.snapshot.table, retry_after, job.record),
+                )
             }
         }
     }
@@ -136,82 +170,102 @@ impl Worker {
         decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
     }
 
-    async fn forward(
-        &self,
-        view: &Rc<View>,
-        permit: Permit,
-        request: Request<Incoming>,
-        connection: &Connection,
-        reply: Reply,
-        mut record: Record,
-    ) -> Response<ResponseBody> {
-        record.permitted(view, &permit);
+    fn forward(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {
+        let Job {
+            connection,
+            mut parts,
+            body,
+            reply,
+            mut record,
+        } = job;
         let route_id = permit.route();
-        let refused = |reason, mut record: Record| {
-            record.failed(reason);
-            let denial = Denial {
-                route: Some(route_id),
-                ..Denial::of(reason)
-            };
-            reply.refuse(&denial, &view.snapshot.table, None, record)
-        };
         let table = &view.snapshot.table;
         let (Some(route), Some(target), Some(server)) = (
             table.route(route_id),
             view.snapshot.target(permit.api()),
             view.server(&permit),
         ) else {
-            return refused(Reason::Internal, record);
+            return Serving::now(failed(Reason::Internal, route_id, &view, &reply, record));
         };
-        let (mut parts, body) = request.into_parts();
         let limit = route.max_body.unwrap_or(self.shared.settings.limits.body_bytes);
         if body.size_hint().lower() > limit {
             discard(body, &self.deadlines);
-            return refused(Reason::BodyTooLarge, record);
+            return Serving::now(failed(Reason::BodyTooLarge, route_id, &view, &reply, record));
         }
         headers::to_upstream(
             &mut parts,
             &view.snapshot,
             target,
             &permit,
-            connection,
+            &connection,
             &reply.request_id,
         );
         let pause = self.shared.settings.timeouts.body;
         let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
         record.sent_to(server, progress.as_ref());
         let request = Request::from_parts(parts, body);
-        match forward(
-            permit,
-            request,
-            progress,
-            server,
-            waits(route, target),
-            &self.deadlines,
-        )
-        .await
-        {
-            Ok(Forwarded {
-                mut response,
-                lease,
-                request_progress,
-            }) => {
-                headers::to_client(response.headers_mut());
-                record.answered(response.status());
-                response.map(|incoming| {
-                    ResponseBody::upstream(
-                        incoming,
-                        target.idle_timeout,
-                        &self.deadlines,
-                        lease,
-                        request_progress,
-                        record,
-                    )
-                })
+        let (waits, server, pause) = (waits(route, target), Rc::clone(server), target.idle_timeout);
+        let forwarding = forward(permit, request, progress, server, waits, &self.deadlines);
+        Serving::Later(Box::pin(async move {
+            match forwarding.await {
+                Ok(Forwarded {
+                    mut response,
+                    lease,
+                    request_progress,
+                }) => {
+                    headers::to_client(response.headers_mut());
+                    record.answered(response.status());
+                    response.map(|incoming| {
+                        ResponseBody::upstream(
+                            incoming,
+                            pause,
+                            &self.deadlines,
+                            lease,
+                            request_progress,
+                            record,
+                        )
+                    })
+                }
+                Err(reason) => failed(reason, route_id, &view, &reply, record),
             }
-            Err(reason) => refused(reason, record),
+        }))
+    }
+}
+
+impl Serving {
+    fn now(response: Response<ResponseBody>) -> Self {
+        Self::Now(Some(Box::new(response)))
+    }
+}
+
+impl Future for Serving {
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            // hyper does not poll what has ended.
+            Self::Now(response) => response
+                .take()
+                .map_or(Poll::Pending, |response| Poll::Ready(Ok(*response))),
+            Self::Later(response) => response.as_mut().poll(cx).map(Ok),
         }
     }
+}
+
+/// A permitted request that got no answer.
+fn failed(
+    reason: Reason,
+    route: RouteId,
+    view: &View,
+    reply: &Reply,
+    mut record: Record,
+) -> Response<ResponseBody> {
+    record.failed(reason);
+    let denial = Denial {
+        route: Some(route),
+        ..Denial::of(reason)
+    };
+    reply.refuse(&denial, &view.snapshot.table, None, record)
 }
 
 /// What came of the first look at a request.

@@ -14,8 +14,10 @@ use tokio::sync::{Notify, watch};
 use super::Snapshot;
 use crate::token::KeySet;
 
-/// How many unknown ids are remembered per issuer, and for how long they are known to be unknown.
+/// How many unknown ids are remembered per issuer.
 const MAX_ABSENT: usize = 256;
+/// For how long an id is believed to be unknown, unless the cooldown is shorter: an issuer may sign before its key set
+/// shows the key, and a look that would be allowed should not be put off.
 const ABSENT_FOR: Duration = Duration::from_secs(60);
 
 /// Publishes snapshots. There is one.
@@ -187,7 +189,7 @@ impl KeyMisses {
                 .retain(|kid, until| now < *until && !keys.contains(kid));
             for kid in std::mem::take(&mut state.settling) {
                 if !keys.contains(&kid) && state.absent.len() < MAX_ABSENT {
-                    state.absent.insert(kid, now + ABSENT_FOR);
+                    state.absent.insert(kid, now + self.cooldown.min(ABSENT_FOR));
                 }
             }
         }
@@ -285,6 +287,6 @@ mod tests {
         misses.begins();
         misses.fetched(Some(&KeySet::default()), FetchCause::Miss, start);
         assert!(matches!(misses.ask("a", start), MissAnswer::Absent));
-        assert!(matches!(misses.ask("a", start + ABSENT_FOR), MissAnswer::Wait(_)));
+        assert!(matches!(misses.ask("a", start + COOLDOWN), MissAnswer::Wait(_)));
     }
 }

@@ -37,7 +37,7 @@ pub struct AccessRecord<'a> {
     pub method: &'a str,
     /// What the client spoke.
     pub version: Version,
-    /// What the client got.
+    /// What the client got; of a gRPC refusal, which is 200 on the wire, what it would be in HTTP.
     pub status: u16,
     /// What was decided.
     pub decision: Decision,
