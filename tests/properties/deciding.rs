@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::support::api::{NOW, SCOPES, TestApi, with};
 use crate::support::routes::{
-    Untouched, api_plan, guarded, public, route, snapshot, snapshot_of, verdict, verdict_by, with_methods,
+    Uncached, Untouched, api_plan, guarded, public, route, snapshot, snapshot_of, verdict, verdict_by,
+    with_methods,
 };
 
 fn api() -> TestApi {
