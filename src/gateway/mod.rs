@@ -17,6 +17,7 @@ mod verified;
 mod worker;
 
 pub use body::{BodyError, ResponseBody};
+pub use sanitize::SanitizedHead;
 pub use service::Serving;
 pub use verified::VerifiedTokens;
 pub use worker::{Connection, GatewaySettings, Shared, Worker};

@@ -14,14 +14,14 @@ use crate::policy::{Reason, RequestHead};
 
 /// A head that has one reading.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SanitizedHead<'a> {
+pub struct SanitizedHead<'a> {
     parts: &'a Parts,
     authority: &'a str,
 }
 
 impl<'a> SanitizedHead<'a> {
     /// Checks a head. The reason is one of those of the request itself.
-    pub(super) fn read(parts: &'a Parts, limits: &Limits) -> Result<Self, Reason> {
+    pub fn read(parts: &'a Parts, limits: &Limits) -> Result<Self, Reason> {
         if parts.method == Method::CONNECT {
             return Err(Reason::MethodNotAllowed);
         }
@@ -44,7 +44,7 @@ impl<'a> SanitizedHead<'a> {
     }
 
     /// What `decide` looks at.
-    pub(super) fn request_head(&self) -> RequestHead<'a> {
+    pub fn request_head(&self) -> RequestHead<'a> {
         RequestHead {
             method: &self.parts.method,
             authority: self.authority,

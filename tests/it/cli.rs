@@ -169,6 +169,44 @@ fn explain_says_what_the_gateway_does() {
     }
 }
 
+/// What the gateway refuses before it looks for a route, `explain` refuses too.
+#[test]
+fn explain_looks_at_the_head() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::start());
+    let process = Process::start(&items(&issuer, &upstream, ROUTES));
+    let config = path(&process.folder);
+    let long = format!("/{}", "a".repeat(9_000));
+    let large = "a".repeat(20_000);
+    for (target, fields, reason) in [
+        ("/public", &[][..], "public"),
+        ("/public", &[("x_user", "1")][..], "bad_request"),
+        ("/public", &[("connection", "authorization")][..], "bad_request"),
+        ("/public", &[("host", "a"), ("host", "b")][..], "bad_request"),
+        (&long, &[][..], "uri_too_long"),
+        (
+            "/public",
+            &[("x-one", &*large), ("x-two", &*large)][..],
+            "headers_too_large",
+        ),
+    ] {
+        let request = format!("GET {target}");
+        let lines: Vec<String> = fields
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}"))
+            .collect();
+        let mut arguments = vec!["explain", "--config", &config, "--output", "json", &request];
+        for line in &lines {
+            arguments.extend(["--header", line]);
+        }
+        let output = run(&arguments, "");
+        assert_eq!(json(&output)["reason"], reason, "{fields:?}");
+        if !fields.iter().any(|(name, _)| *name == "host") {
+            let live = crate::harness::Client::connect(process.address()).request("GET", target, fields, b"");
+            assert_eq!(json(&output)["status"], live.status, "{fields:?}");
+        }
+    }
+}
+
 #[test]
 fn explain_takes_claims() {
     let (issuer, upstream) = (Issuer::start(), Upstream::start());

@@ -11,14 +11,16 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::header::{AUTHORIZATION, HOST};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use serde_json::Value;
 
 use super::Output;
 use super::signing::SigningKey;
 use crate::config::Settings;
-use crate::policy::{Api, Decision, RequestHead, Route, RouteTable, decide};
+use crate::gateway::SanitizedHead;
+use crate::policy::{Api, Decision, Denial, Route, RouteTable, decide};
 use crate::snapshot::handoff::KeyMisses;
 use crate::snapshot::{CompileSettings, IssuerKeys, Snapshot, compile};
 use crate::token::{KeySet, Principal, TokenError, UnixSeconds, VerifyToken};
@@ -58,38 +60,23 @@ pub fn run(
     output: Output,
     out: &mut dyn Write,
 ) -> Result<bool, ExplainError> {
-    let (method, target) = method_and_target(&described.request)?;
-    let path = target.split('?').next().unwrap_or_default();
-    let mut headers = header_map(&described.headers)?;
-    let host = host(settings, described);
+    let mut parts = parts(settings, described)?;
     let mut snapshot = compiled(settings, keys)?;
     let mut token = described.token.clone();
-    if let Some(claims) = &described.claims {
-        let head = RequestHead {
-            method: &method,
-            authority: &host,
-            path,
-            headers: &headers,
-        };
-        if let Some(api) = api_of(&snapshot.table, head) {
-            let (signed, keys) = signed_claims(settings, api, claims)?;
-            snapshot = compiled(settings, &keys)?;
-            token = Some(signed);
-        }
+    if let Some(claims) = &described.claims
+        && let Some(api) = api_of(&snapshot.table, &parts, settings)
+    {
+        let (signed, keys) = signed_claims(settings, api, claims)?;
+        snapshot = compiled(settings, &keys)?;
+        token = Some(signed);
     }
     if let Some(token) = token {
         let value = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_invalid| usage("the token has characters that a header cannot have"))?;
-        headers.append(AUTHORIZATION, value);
+        parts.headers.append(AUTHORIZATION, value);
     }
-    let head = RequestHead {
-        method: &method,
-        authority: &host,
-        path,
-        headers: &headers,
-    };
-    let decision = decide(&snapshot.table, head, &Direct, unix_now());
-    let explanation = explanation(&snapshot.table, described, &host, &decision);
+    let decision = decision(&snapshot.table, &parts, settings);
+    let explanation = explanation(&snapshot.table, described, &parts, &decision);
     match output {
         Output::Text => print(&explanation, out)?,
         Output::Json => {
@@ -137,20 +124,29 @@ fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snaps
     })
 }
 
-fn method_and_target(request: &str) -> Result<(Method, String), ExplainError> {
-    let mut words = request.split_whitespace();
+/// The request as the gateway would have it from an HTTP/1.1 client.
+fn parts(settings: &Settings, described: &Described) -> Result<Parts, ExplainError> {
+    let mut words = described.request.split_whitespace();
     let (Some(method), Some(target), None) = (words.next(), words.next(), words.next()) else {
         return Err(usage(
             "a request is described as `METHOD /path`, such as 'GET /items'",
         ));
     };
-    let method =
-        Method::from_bytes(method.as_bytes()).map_err(|_invalid| usage("the method is not a token"))?;
-    Ok((method, target.into()))
+    let request = Request::builder().method(method).uri(target).body(());
+    let (mut parts, ()) = request
+        .map_err(|error| usage(&format!("this cannot be sent as a request: {error}")))?
+        .into_parts();
+    add_headers(&mut parts.headers, &described.headers)?;
+    if !parts.headers.contains_key(HOST) {
+        let host = HeaderValue::try_from(host(settings, described));
+        parts
+            .headers
+            .insert(HOST, host.map_err(|_invalid| usage("the host is not valid"))?);
+    }
+    Ok(parts)
 }
 
-fn header_map(lines: &[String]) -> Result<HeaderMap, ExplainError> {
-    let mut headers = HeaderMap::new();
+fn add_headers(headers: &mut HeaderMap, lines: &[String]) -> Result<(), ExplainError> {
     for line in lines {
         let (name, value) = line
             .split_once(':')
@@ -161,7 +157,7 @@ fn header_map(lines: &[String]) -> Result<HeaderMap, ExplainError> {
             HeaderValue::try_from(value.trim()).map_err(|_invalid| usage("a header value is not valid"))?;
         headers.append(name, value);
     }
-    Ok(headers)
+    Ok(())
 }
 
 fn host(settings: &Settings, described: &Described) -> String {
@@ -176,9 +172,17 @@ fn host(settings: &Settings, described: &Described) -> String {
         .unwrap_or_else(|| "localhost".into())
 }
 
+/// What the gateway would decide, from the first look at the head.
+fn decision(table: &RouteTable, parts: &Parts, settings: &Settings) -> Decision {
+    match SanitizedHead::read(parts, &settings.limits) {
+        Ok(head) => decide(table, head.request_head(), &Direct, unix_now()),
+        Err(reason) => Decision::Refuse(Denial::of(reason)),
+    }
+}
+
 /// The API whose route the request meets, found by asking without a token.
-fn api_of<'a>(table: &'a RouteTable, head: RequestHead<'_>) -> Option<&'a Api> {
-    let route = route_of(table, &decide(table, head, &Direct, 0))?;
+fn api_of<'a>(table: &'a RouteTable, parts: &Parts, settings: &Settings) -> Option<&'a Api> {
+    let route = route_of(table, &decision(table, parts, settings))?;
     table.api(route.api)
 }
 

@@ -2,6 +2,9 @@
 
 use std::io::{self, Write};
 
+use http::HeaderValue;
+use http::header::HOST;
+use http::request::Parts;
 use serde::Serialize;
 
 use super::{Described, route_of};
@@ -10,7 +13,10 @@ use crate::token::{Json, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
 const CHECKS: [(&str, &[Reason]); 17] = [
-    ("request", &[Reason::BadRequest]),
+    (
+        "request",
+        &[Reason::BadRequest, Reason::UriTooLong, Reason::HeadersTooLarge],
+    ),
     ("path", &[Reason::BadPath]),
     ("route", &[Reason::NoRoute]),
     ("method", &[Reason::MethodNotAllowed]),
@@ -94,7 +100,7 @@ enum CheckResult {
 pub(super) fn explanation(
     table: &RouteTable,
     described: &Described,
-    host: &str,
+    parts: &Parts,
     decision: &Decision,
 ) -> Explanation {
     let route = route_of(table, decision);
@@ -115,7 +121,7 @@ pub(super) fn explanation(
     });
     Explanation {
         request: described.request.clone(),
-        host: host.into(),
+        host: String::from_utf8_lossy(parts.headers.get(HOST).map_or(b"", HeaderValue::as_bytes)).into(),
         api: api.map(|api| api.identifier.to_string()),
         route: route.map(|route| route.pattern.to_string()),
         asks: route.map(asks),
