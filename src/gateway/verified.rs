@@ -8,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use moka::sync::Cache;
 use prometheus::Histogram;
 
@@ -19,14 +19,14 @@ use crate::token::{Principal, TokenError, UnixSeconds, VerifyToken};
 /// No entry is kept longer, whatever its `exp`.
 const LONGEST: Duration = Duration::from_secs(300);
 
-type Digest = [u8; 32];
+type Digest = [u8; 16];
 
 /// Verified tokens of all workers.
 #[derive(Debug)]
 pub struct VerifiedTokens {
     cache: Option<Cache<Digest, Arc<Principal>, BuildHasherDefault<FirstBytes>>>,
-    /// Makes digests of this process unlike those of any other.
-    key: Digest,
+    /// Random, and never leaves the process.
+    key: LessSafeKey,
     metrics: CacheMetrics,
     verify_timer: Histogram,
 }
@@ -41,8 +41,9 @@ pub(super) struct CachedVerifier<'a> {
 impl VerifiedTokens {
     /// A cache of at most so many tokens; 0 switches it off. `None` where the system has no randomness.
     pub fn new(entries: u64, metrics: &Metrics) -> Option<Self> {
-        let mut key = Digest::default();
+        let mut key = [0; 32];
         aws_lc_rs::rand::fill(&mut key).ok()?;
+        let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).ok()?);
         let cache = (entries > 0).then(|| {
             Cache::builder()
                 .max_capacity(entries)
@@ -65,26 +66,31 @@ impl VerifiedTokens {
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
-    fn digest(&self, generation: u64, api: &Api, token: &str) -> Digest {
-        let mut context = Context::new(&SHA256);
-        // Fixed lengths first, so that no two inputs run into each other.
-        context.update(&self.key);
-        context.update(&generation.to_le_bytes());
-        context.update(&api.id.0.to_le_bytes());
-        context.update(token.as_bytes());
-        let mut digest = Digest::default();
-        digest.copy_from_slice(context.finish().as_ref());
-        digest
+    /// The tag of AES-GCM over the token, with snapshot and API as the nonce: GHASH, which is a universal hash under the
+    /// secret key. Whoever does not have the key finds two tokens with one tag no better than by guessing 128 bits, and
+    /// tags are seen by nobody, which is what makes a nonce that serves for many tokens harmless. It takes a third of
+    /// the time of SHA-256.
+    fn digest(&self, generation: u64, api: &Api, token: &str) -> Option<Digest> {
+        let mut nonce = [0; 12];
+        let (first, last) = nonce.split_at_mut(8);
+        first.copy_from_slice(&generation.to_le_bytes());
+        last.copy_from_slice(&u32::try_from(api.id.0).ok()?.to_le_bytes());
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce, Aad::from(token), &mut [])
+            .ok()?;
+        tag.as_ref().try_into().ok()
     }
 }
 
 impl VerifyToken<Api> for CachedVerifier<'_> {
     fn verify(&self, api: &Api, token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError> {
         api.verifier.check_length(token)?;
-        let Some(cache) = &self.tokens.cache else {
+        let digest = self.tokens.digest(self.generation, api, token);
+        let (Some(cache), Some(digest)) = (&self.tokens.cache, digest) else {
             return api.verifier.verify(token, now).map(Arc::new);
         };
-        let digest = self.tokens.digest(self.generation, api, token);
         if let Some(principal) = cache.get(&digest) {
             self.tokens.metrics.hits.inc();
             api.verifier.check_times(&principal, now)?;

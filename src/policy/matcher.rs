@@ -4,7 +4,7 @@
 //! goes before a parameter, and a parameter before the rest. The tree decides by path alone; `table` looks at methods
 //! afterwards, so a less specific pattern never answers for a method that the most specific one lacks.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::path::{RequestPath, literal_of};
 
@@ -109,7 +109,7 @@ pub(super) struct PathTree<T> {
 
 #[derive(Debug)]
 struct Node<T> {
-    literals: HashMap<Box<[u8]>, Node<T>>,
+    literals: BTreeMap<Box<[u8]>, Node<T>>,
     parameter: Option<Box<Node<T>>>,
     rest: Option<T>,
     here: Option<T>,
@@ -126,7 +126,7 @@ impl<T> Default for PathTree<T> {
 impl<T> Default for Node<T> {
     fn default() -> Self {
         Self {
-            literals: HashMap::new(),
+            literals: BTreeMap::new(),
             parameter: None,
             rest: None,
             here: None,
