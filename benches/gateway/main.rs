@@ -5,7 +5,7 @@
 //!     cargo bench --bench gateway -- --case "cached RS256"     # that one and the bare forward: for a profiler
 //!
 //! The parent makes keys and a configuration, starts an upstream, the bare forward and the gateway as processes of their
-//! own (this binary again, in another role, each with one worker), loads them in turn, and reads the CPU time of each
+//! own (this binary again, in another role, each with one worker and, with a second core, a core apart from the load), loads them in turn, and reads the CPU time of each
 //! from the kernel. What is compared is CPU per request within one run: requests per second depend on what else the
 //! machine does. Everything is on loopback, bounded, and ended by process id.
 
@@ -122,10 +122,10 @@ fn gateway(configuration: &str) {
 fn compare(options: &Options) {
     let folder = tempfile::tempdir().expect("a folder");
     let tokens = Tokens::new(options.distinct, folder.path());
-    let upstream = Child::start(&["role-upstream"]);
-    let bare = Child::start(&["role-bare", &upstream.address]);
+    let upstream = Child::start("1", &["role-upstream"]);
+    let bare = Child::start("0", &["role-bare", &upstream.address]);
     let configuration = configuration(folder.path(), &upstream.address);
-    let gateway = Child::start(&["role-gateway", &configuration]);
+    let gateway = Child::start("0", &["role-gateway", &configuration]);
 
     let request = |path: &str, token: Option<&str>| {
         let authorization = token

@@ -11,12 +11,15 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// This binary again, with these arguments.
-    pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut process = Command::new(std::env::current_exe().expect("our own path"))
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .spawn()
+    /// This binary again, with these arguments, on one core where that can be had: processes that wander between cores
+    /// find their caches cold, and what is measured is the wandering.
+    pub(crate) fn start(core: &str, arguments: &[&str]) -> Self {
+        let ourselves = std::env::current_exe().expect("our own path");
+        let spawn = |mut command: Command| command.args(arguments).stdout(Stdio::piped()).spawn();
+        let mut pinned = Command::new("taskset");
+        pinned.args(["-c", core]).arg(&ourselves);
+        let mut process = spawn(pinned)
+            .or_else(|_| spawn(Command::new(&ourselves)))
             .expect("a process");
         let mut line = String::new();
         BufReader::new(process.stdout.take().expect("its output"))

@@ -12,7 +12,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
-use super::deadline::{Deadline, Deadlines};
+use super::deadline::Deadline;
 use super::pool::{Lease, NoConnection, ServerPool};
 use crate::policy::{Permit, Reason};
 
@@ -42,9 +42,8 @@ pub(super) fn forward(
     request_progress: Option<Rc<RequestProgress>>,
     server: Rc<ServerPool>,
     waits: Waits,
-    deadlines: &Rc<Deadlines>,
+    deadline: Deadline,
 ) -> impl Future<Output = Result<Forwarded, Reason>> + use<> {
-    let deadline = deadlines.after(waits.head, Instant::now());
     let begun = match server.ready() {
         Some(mut lease) => {
             let sent = lease.sender.try_send_request(request);

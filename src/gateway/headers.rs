@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
 use super::sanitize::host_value;
-use super::worker::Connection;
+use super::worker::{Connection, RequestId};
 use crate::policy::Permit;
 use crate::snapshot::{Snapshot, Target, TokenForwarding};
 use crate::token::{Json, Number, Principal};
@@ -47,6 +47,13 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// Fields that only the gateway sets, or that steer upstreams behind its back.
 pub(super) fn is_ours(name: &HeaderName) -> bool {
+    // Most names begin with another letter, and are looked at no further.
+    if !matches!(
+        name.as_str().as_bytes().first(),
+        Some(b'c' | b'f' | b'p' | b'v' | b'x')
+    ) {
+        return false;
+    }
     *name == VIA
         || *name == FORWARDED
         || name.as_str().starts_with("x-forwarded-")
@@ -93,7 +100,7 @@ pub(super) fn to_upstream(
     target: &Target,
     permit: &Permit,
     connection: &Connection,
-    request_id: &HeaderValue,
+    request_id: RequestId,
 ) {
     let wants_trailers = parts
         .headers
@@ -128,7 +135,7 @@ pub(super) fn to_upstream(
     fields.insert(VIA, via);
     fields.insert(X_FORWARDED_FOR, connection.peer_value.clone());
     fields.insert(X_FORWARDED_PROTO, connection.scheme_value.clone());
-    fields.insert(X_REQUEST_ID, request_id.clone());
+    fields.insert(X_REQUEST_ID, request_id.value());
     if let Some(principal) = permit.principal() {
         insert_identity(fields, target, principal);
     }

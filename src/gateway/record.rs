@@ -11,7 +11,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Version};
 
 use super::body::RequestProgress;
 use super::pool::ServerPool;
-use super::worker::{View, Worker};
+use super::worker::{RequestId, View, Worker};
 use crate::policy::{Denial, Permit, Reason, RouteId};
 use crate::snapshot::handoff::MissAnswer;
 use crate::telemetry::{AccessRecord, Decision, RouteMetrics, Source, Stage, UnknownKid};
@@ -42,7 +42,7 @@ pub(super) struct Record {
 #[derive(Debug)]
 struct LogDetails {
     time: SystemTime,
-    id: HeaderValue,
+    id: RequestId,
     trace_id: Option<Box<str>>,
     principal: Option<Arc<Principal>>,
     request: Option<Rc<RequestProgress>>,
@@ -51,12 +51,12 @@ struct LogDetails {
 }
 
 impl Record {
-    pub(super) fn start<B>(worker: Rc<Worker>, request: &Request<B>, id: &HeaderValue) -> Self {
+    pub(super) fn start<B>(worker: Rc<Worker>, request: &Request<B>, id: RequestId) -> Self {
         worker.shared.metrics.requests_in_flight.inc();
         let log = worker.shared.access_log.is_on().then(|| {
             Box::new(LogDetails {
                 time: SystemTime::now(),
-                id: id.clone(),
+                id,
                 trace_id: request.headers().get("traceparent").and_then(trace_id),
                 principal: None,
                 request: None,
@@ -226,7 +226,7 @@ impl Record {
         let principal = log.principal.as_ref();
         self.worker.shared.access_log.record(&AccessRecord {
             time: log.time,
-            request_id: log.id.to_str().unwrap_or_default(),
+            request_id: log.id.as_str(),
             trace_id: log.trace_id.as_deref(),
             api: api.map_or("", |api| &api.identifier),
             route: route.map_or("", |route| &route.pattern),

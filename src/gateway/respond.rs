@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 
 use super::body::ResponseBody;
 use super::record::Record;
+use super::worker::RequestId;
 use crate::policy::{Challenge, Denial, Reason, RouteTable};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
@@ -19,7 +20,7 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// How the client of a request is answered, should it be refused.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
-    pub(super) request_id: HeaderValue,
+    pub(super) request_id: RequestId,
     dialect: Dialect,
     must_close: bool,
 }
@@ -33,7 +34,7 @@ enum Dialect {
 
 impl Reply {
     /// Looks at what the client speaks.
-    pub(super) fn to(parts: &Parts, request_id: HeaderValue) -> Self {
+    pub(super) fn to(parts: &Parts, request_id: RequestId) -> Self {
         // gRPC clients say so in their content type.
         let dialect = match parts.headers.get(CONTENT_TYPE) {
             Some(value) if value.as_bytes().starts_with(b"application/grpc") => Dialect::Grpc,
@@ -80,7 +81,7 @@ impl Reply {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self.dialect {
-            Dialect::Http => http(denial.reason, fields, &self.request_id, record),
+            Dialect::Http => http(denial.reason, fields, self.request_id, record),
             Dialect::Grpc => grpc(denial.reason, fields, record),
         }
     }
@@ -89,7 +90,7 @@ impl Reply {
 fn http(
     reason: Reason,
     mut fields: HeaderMap,
-    request_id: &HeaderValue,
+    request_id: RequestId,
     record: Record,
 ) -> Response<ResponseBody> {
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -99,7 +100,7 @@ fn http(
         reason.error_code(),
         reason.text(),
         reason.name(),
-        request_id.to_str().unwrap_or_default(),
+        request_id.as_str(),
     );
     fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     // hyper leaves the body of an answer to `HEAD` away in HTTP/1.1 only.

@@ -51,7 +51,7 @@ impl Worker {
     /// Serves one request. Whatever happens, there is a response and a record.
     pub fn serve(self: Rc<Self>, connection: Rc<Connection>, request: Request<Incoming>) -> Serving {
         let request_id = self.next_id();
-        let record = Record::start(Rc::clone(&self), &request, &request_id);
+        let record = Record::start(Rc::clone(&self), &request, request_id);
         let (parts, body) = request.into_parts();
         let reply = Reply::to(&parts, request_id);
         let job = Job {
@@ -165,6 +165,7 @@ impl Worker {
     fn decide_now(&self, view: &View, head: SanitizedHead<'_>) -> Decision {
         let verifier = CachedVerifier {
             tokens: &self.shared.tokens,
+            recent: &self.recent,
             generation: view.snapshot.generation,
         };
         decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
@@ -198,14 +199,15 @@ impl Worker {
             target,
             &permit,
             &connection,
-            &reply.request_id,
+            reply.request_id,
         );
         let pause = self.shared.settings.timeouts.body;
         let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
         record.sent_to(server, progress.as_ref());
         let request = Request::from_parts(parts, body);
         let (waits, server, pause) = (waits(route, target), Rc::clone(server), target.idle_timeout);
-        let forwarding = forward(permit, request, progress, server, waits, &self.deadlines);
+        let deadline = self.deadlines.after(waits.head, Instant::now());
+        let forwarding = forward(permit, request, progress, server, waits, deadline);
         Serving::Later(Box::pin(async move {
             match forwarding.await {
                 Ok(Forwarded {

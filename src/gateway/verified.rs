@@ -4,6 +4,7 @@
 //! keyed digest of the whole token, the API and the generation of the snapshot, so neither a changed key set nor a
 //! changed definition can meet an old entry, and no token stays in memory. Refused tokens are not kept.
 
+use std::cell::RefCell;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +20,9 @@ use crate::token::{Principal, TokenError, UnixSeconds, VerifyToken};
 /// No entry is kept longer, whatever its `exp`.
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// One for each value of a byte.
+const RECENT: usize = 256;
+
 type Digest = [u8; 16];
 
 /// Verified tokens of all workers.
@@ -31,11 +35,47 @@ pub struct VerifiedTokens {
     verify_timer: Histogram,
 }
 
+/// The tokens that one worker met last, a few of them: found without touching anything that workers share. A place is
+/// taken by whatever came last; the digest says whether it is the token that is looked for, in the same snapshot.
+#[derive(Debug, Default)]
+pub(super) struct RecentTokens(RefCell<Box<[Option<Recent>]>>);
+
+type Recent = (Digest, Arc<Principal>);
+
 /// Verifies through the cache, for the snapshot of one request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CachedVerifier<'a> {
     pub(super) tokens: &'a VerifiedTokens,
+    pub(super) recent: &'a RecentTokens,
     pub(super) generation: u64,
+}
+
+impl RecentTokens {
+    fn get(&self, digest: &Digest) -> Option<Arc<Principal>> {
+        let places = self.0.borrow();
+        let (known, principal) = places.get(place(digest))?.as_ref()?;
+        (known == digest).then(|| Arc::clone(principal))
+    }
+
+    fn put(&self, digest: Digest, principal: &Arc<Principal>) {
+        let mut places = self.0.borrow_mut();
+        if places.is_empty() {
+            *places = vec![None; RECENT].into();
+        }
+        if let Some(place) = places.get_mut(place(&digest)) {
+            *place = Some((digest, Arc::clone(principal)));
+        }
+    }
+
+    /// Forgets everything: a principal must not outlive its use for long.
+    pub(super) fn clear(&self) {
+        self.0.take();
+    }
+}
+
+/// Any byte of a digest is as good as random.
+fn place(digest: &Digest) -> usize {
+    digest.last().copied().map_or(0, usize::from)
 }
 
 impl VerifiedTokens {
@@ -91,9 +131,14 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
         let (Some(cache), Some(digest)) = (&self.tokens.cache, digest) else {
             return api.verifier.verify(token, now).map(Arc::new);
         };
-        if let Some(principal) = cache.get(&digest) {
+        let recent = self.recent.get(&digest);
+        let is_recent = recent.is_some();
+        if let Some(principal) = recent.or_else(|| cache.get(&digest)) {
             self.tokens.metrics.hits.inc();
             api.verifier.check_times(&principal, now)?;
+            if !is_recent {
+                self.recent.put(digest, &principal);
+            }
             return Ok(principal);
         }
         self.tokens.metrics.misses.inc();

@@ -14,7 +14,7 @@ use prometheus::Histogram;
 
 use super::deadline::Deadlines;
 use super::pool::ServerPool;
-use super::verified::VerifiedTokens;
+use super::verified::{RecentTokens, VerifiedTokens};
 use crate::net::{Limits, Timeouts};
 use crate::policy::Permit;
 use crate::snapshot::handoff::Reader;
@@ -96,6 +96,7 @@ pub struct Worker {
     view: RefCell<Rc<View>>,
     pools: RefCell<HashMap<ServerAddress, Rc<ServerPool>>>,
     pub(super) deadlines: Rc<Deadlines>,
+    pub(super) recent: RecentTokens,
     /// First half of the ids of this worker's requests.
     id_prefix: u64,
     requests: Cell<u64>,
@@ -144,6 +145,7 @@ impl Worker {
             view: RefCell::new(Rc::new(view)),
             pools: RefCell::new(pools),
             deadlines: Rc::default(),
+            recent: RecentTokens::default(),
             id_prefix: u64::from_le_bytes(prefix),
             requests: Cell::new(0),
         }))
@@ -158,6 +160,7 @@ impl Worker {
             return Rc::clone(&current);
         }
         drop(current);
+        self.recent.clear();
         let view = Rc::new(View::new(
             Arc::clone(snapshot),
             &self.shared,
@@ -167,13 +170,11 @@ impl Worker {
         view
     }
 
-    /// 24 hexadecimal digits that no other request of this process has.
-    pub(super) fn next_id(&self) -> HeaderValue {
+    /// An id that no other request of this process has.
+    pub(super) fn next_id(&self) -> RequestId {
         let number = self.requests.get();
         self.requests.set(number.wrapping_add(1));
-        let mut text = [0; 24];
-        hex(&mut text, self.id_prefix, number);
-        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0"))
+        RequestId::new(self.id_prefix, number)
     }
 
     /// Watches the deadlines of requests for as long as it is polled; the worker's thread does that.
@@ -239,11 +240,29 @@ impl View {
     }
 }
 
-fn hex(text: &mut [u8; 24], prefix: u64, number: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let value = u128::from(prefix) << 32 | u128::from(number & 0xffff_ffff);
-    for (index, digit) in text.iter_mut().rev().enumerate() {
-        let nibble = usize::try_from(value >> (index * 4) & 0xf).unwrap_or_default();
-        *digit = DIGITS.get(nibble).copied().unwrap_or(b'0');
+/// 24 hexadecimal digits: in the answer, in the log, and in `X-Request-Id`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RequestId([u8; 24]);
+
+impl RequestId {
+    fn new(prefix: u64, number: u64) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let value = u128::from(prefix) << 32 | u128::from(number & 0xffff_ffff);
+        let mut text = [b'0'; 24];
+        for (index, digit) in text.iter_mut().rev().enumerate() {
+            let nibble = usize::try_from(value >> (index * 4) & 0xf).unwrap_or_default();
+            *digit = DIGITS.get(nibble).copied().unwrap_or(b'0');
+        }
+        Self(text)
+    }
+
+    /// As text.
+    pub(super) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+
+    /// As the value of a header.
+    pub(super) fn value(&self) -> HeaderValue {
+        HeaderValue::from_bytes(&self.0).unwrap_or(HeaderValue::from_static("0"))
     }
 }
