@@ -82,7 +82,7 @@ impl VerifiedTokens {
     /// A cache of at most so many tokens; 0 switches it off. `None` where the system has no randomness.
     pub fn new(entries: u64, metrics: &Metrics) -> Option<Self> {
         let mut key = [0; 32];
-        aws_lc_rs::rand::fill(&mut key).ok()?;
+        getrandom::fill(&mut key).ok()?;
         let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &key).ok()?);
         let cache = (entries > 0).then(|| {
             Cache::builder()

@@ -136,7 +136,7 @@ impl Worker {
     /// A worker that reads snapshots from `reader`. `None` where the system has no randomness.
     pub fn new(shared: Arc<Shared>, mut reader: Reader) -> Option<Rc<Self>> {
         let mut prefix = [0; 8];
-        aws_lc_rs::rand::fill(&mut prefix).ok()?;
+        getrandom::fill(&mut prefix).ok()?;
         let mut pools = HashMap::new();
         let view = View::new(Arc::clone(reader.load()), &shared, &mut pools);
         Some(Rc::new(Self {

@@ -188,7 +188,7 @@ impl Inner {
 impl Identities {
     fn hashed() -> io::Result<Self> {
         let mut key = [0; 32];
-        aws_lc_rs::rand::fill(&mut key).map_err(io::Error::other)?;
+        getrandom::fill(&mut key).map_err(io::Error::other)?;
         Ok(Self::Hashed(Box::new(hmac::Key::new(hmac::HMAC_SHA256, &key))))
     }
 

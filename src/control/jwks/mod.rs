@@ -261,7 +261,7 @@ async fn at(time: Option<Instant>) {
 fn jittered(duration: Duration) -> Duration {
     let mut random = [0];
     // Without randomness there is no jitter; nothing else is lost.
-    let _ = aws_lc_rs::rand::fill(&mut random);
+    let _ = getrandom::fill(&mut random);
     duration.mul_f64(0.9 + 0.2 * f64::from(random[0]) / 255.0)
 }
 
