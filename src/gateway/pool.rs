@@ -32,6 +32,8 @@ pub(super) struct ServerPool {
     round: Cell<u32>,
     open: Cell<usize>,
     max_open: usize,
+    /// The configuration no longer names the server: nothing comes back.
+    is_retired: Cell<bool>,
     pub(super) name: Box<str>,
     pub(super) metrics: UpstreamMetrics,
 }
@@ -73,6 +75,7 @@ impl ServerPool {
             round: Cell::new(0),
             open: Cell::new(0),
             max_open,
+            is_retired: Cell::new(false),
             metrics: metrics.upstream(&name),
             name: name.into(),
         })
@@ -80,7 +83,7 @@ impl ServerPool {
 
     /// How many connections are in use.
     pub(super) fn in_use(&self) -> usize {
-        self.open.get() - self.idle.borrow().len()
+        self.open.get().saturating_sub(self.idle.borrow().len())
     }
 
     /// The connection that was used last, if it can take a request at once.
@@ -132,8 +135,10 @@ impl ServerPool {
         Ok(Lease { sender, slot })
     }
 
-    /// Closes what is idle: the configuration no longer names the server.
-    pub(super) fn close_idle(&self) {
+    /// Closes what is idle, and whatever would come back later: the configuration no longer names the server. An idle
+    /// connection holds its pool, so what came back to a pool that nobody tidies would stay for ever.
+    pub(super) fn retire(&self) {
+        self.is_retired.set(true);
         let idle = self.idle.take();
         drop(idle);
     }
@@ -155,6 +160,9 @@ impl Lease {
             return;
         }
         let pool = Rc::clone(&slot.0);
+        if pool.is_retired.get() {
+            return;
+        }
         let mut idle = pool.idle.borrow_mut();
         if idle.len() < MAX_IDLE {
             idle.push(Idle {
@@ -169,5 +177,39 @@ impl Lease {
 impl Drop for OpenSlot {
     fn drop(&mut self) {
         self.0.open.set(self.0.open.get().saturating_sub(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_comes_back_to_a_retired_pool() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(Default::default());
+        runtime.unwrap().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let metrics = Metrics::new(&prometheus::Registry::new(), &["ok"]).unwrap();
+            let address = ServerAddress {
+                host: "127.0.0.1".into(),
+                port,
+            };
+            let pool = ServerPool::new(address, 4, &metrics);
+            let kept = pool.connect(Duration::from_secs(5)).await.unwrap();
+            let late = pool.connect(Duration::from_secs(5)).await.unwrap();
+            kept.give_back();
+            assert_eq!((pool.in_use(), pool.idle.borrow().len()), (1, 1));
+            pool.retire();
+            let gone = Rc::downgrade(&pool);
+            drop(pool);
+            late.give_back();
+            assert!(
+                gone.upgrade().is_none(),
+                "a connection holds the pool that nobody tidies"
+            );
+        });
     }
 }

@@ -67,7 +67,7 @@ impl RecentTokens {
         }
     }
 
-    /// Forgets everything: a principal must not outlive its use for long.
+    /// Forgets everything. Called every few seconds, so that nothing here outlives the shared cache for long.
     pub(super) fn clear(&self) {
         self.0.take();
     }
@@ -108,8 +108,7 @@ impl VerifiedTokens {
 
     /// The tag of AES-GCM over the token, with snapshot and API as the nonce: GHASH, which is a universal hash under the
     /// secret key. Whoever does not have the key finds two tokens with one tag no better than by guessing 128 bits, and
-    /// tags are seen by nobody, which is what makes a nonce that serves for many tokens harmless. It takes a third of
-    /// the time of SHA-256.
+    /// tags are seen by nobody, which is what makes a nonce that serves for many tokens harmless.
     fn digest(&self, generation: u64, api: &Api, token: &str) -> Option<Digest> {
         let mut nonce = [0; 12];
         let (first, last) = nonce.split_at_mut(8);

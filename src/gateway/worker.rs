@@ -182,11 +182,14 @@ impl Worker {
         self.deadlines.tick().await;
     }
 
-    /// Closes upstream connections that have been idle for too long; the worker's thread calls it now and then.
+    /// Lets go of upstream connections and of tokens that were at hand for too long; the worker's thread calls it now
+    /// and then.
     pub fn tidy(&self) {
         for pool in self.pools.borrow().values() {
             pool.tidy();
         }
+        // What is at hand here does not know how long it may be: the shared cache does, and is asked again.
+        self.recent.clear();
         self.shared.tokens.count_entries();
     }
 }
@@ -215,7 +218,7 @@ impl View {
                 .iter()
                 .any(|target| target.servers.contains(address));
             if !is_named {
-                pool.close_idle();
+                pool.retire();
             }
             is_named
         });
