@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
@@ -109,19 +109,18 @@ async fn send(
     }
 }
 
-/// Whether a head that hyper has parsed has one reading (RFC 9112 section 6.3): not two lengths of the body, no coding
-/// that would be lost on the way, and no other protocol, for which nobody has asked.
+/// Whether a head that hyper has parsed has one reading (RFC 9112 section 6.3): not two lengths of the body, and no
+/// coding that would be lost on the way.
 fn is_sound(response: &Response<Incoming>) -> bool {
     let fields = response.headers();
     let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    let has_one_length = match codings.next() {
+    match codings.next() {
         None => true,
         Some(coding) => {
             is_chunked(coding) && codings.next().is_none() && !fields.contains_key(CONTENT_LENGTH)
         }
-    };
-    has_one_length && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    }
 }
 
 /// Waits for as long as the upstream may take. A slow upload is not the upstream's fault.

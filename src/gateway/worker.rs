@@ -15,7 +15,7 @@ use prometheus::Histogram;
 use super::deadline::Deadlines;
 use super::pool::ServerPool;
 use super::verified::{RecentTokens, VerifiedTokens};
-use crate::net::{Limits, Timeouts};
+use crate::net::{DrainWatcher, Limits, Timeouts};
 use crate::policy::Permit;
 use crate::snapshot::handoff::Reader;
 use crate::snapshot::{ServerAddress, Snapshot};
@@ -97,6 +97,8 @@ pub struct Worker {
     pools: RefCell<HashMap<ServerAddress, Rc<ServerPool>>>,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) recent: RecentTokens,
+    /// For what hyper no longer watches.
+    pub(super) drain: DrainWatcher,
     /// First half of the ids of this worker's requests.
     id_prefix: u64,
     requests: Cell<u64>,
@@ -134,7 +136,7 @@ impl Connection {
 
 impl Worker {
     /// A worker that reads snapshots from `reader`. `None` where the system has no randomness.
-    pub fn new(shared: Arc<Shared>, mut reader: Reader) -> Option<Rc<Self>> {
+    pub fn new(shared: Arc<Shared>, mut reader: Reader, drain: DrainWatcher) -> Option<Rc<Self>> {
         let mut prefix = [0; 8];
         getrandom::fill(&mut prefix).ok()?;
         let mut pools = HashMap::new();
@@ -146,6 +148,7 @@ impl Worker {
             pools: RefCell::new(pools),
             deadlines: Rc::default(),
             recent: RecentTokens::default(),
+            drain,
             id_prefix: u64::from_le_bytes(prefix),
             requests: Cell::new(0),
         }))

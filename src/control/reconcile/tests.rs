@@ -107,6 +107,9 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
         },
         forward: ForwardPlan::default(),
         routes: vec![RoutePlan {
+            idle_timeout: None,
+            upgrade: None,
+            on_expiry: Default::default(),
             pattern: PathPattern::parse("/items").unwrap(),
             methods: Vec::new(),
             require: RequirementPlan::Token(Conditions {
