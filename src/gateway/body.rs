@@ -18,9 +18,9 @@ use hyper::body::Incoming;
 
 use super::deadline::{Deadline, Deadlines};
 use super::headers::clean_trailers;
-use super::pool::Lease;
 use super::record::Record;
 use super::sanitize::is_forbidden_trailer;
+use super::upstream::Held;
 use crate::snapshot::Snapshot;
 
 /// What is read of the body of a refused request, in bytes and time.
@@ -207,7 +207,7 @@ enum Content {
 struct UpstreamBody {
     incoming: Incoming,
     patience: Patience,
-    lease: Option<Lease>,
+    held: Option<Held>,
     request_progress: Option<Rc<RequestProgress>>,
     has_ended: bool,
 }
@@ -224,14 +224,14 @@ impl ResponseBody {
         incoming: Incoming,
         pause: Duration,
         deadlines: &Rc<Deadlines>,
-        lease: Lease,
+        held: Held,
         request_progress: Option<Rc<RequestProgress>>,
         record: Record,
     ) -> Self {
         let body = UpstreamBody {
             incoming,
             patience: Patience::new(pause, deadlines),
-            lease: Some(lease),
+            held: Some(held),
             request_progress,
             has_ended: false,
         };
@@ -297,7 +297,7 @@ impl UpstreamBody {
                 Poll::Ready(None)
             }
             Some(Err(broken)) => {
-                self.lease = None;
+                self.held = None;
                 Poll::Ready(Some(Err(broken.into())))
             }
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
@@ -311,11 +311,11 @@ impl Drop for UpstreamBody {
             .request_progress
             .as_ref()
             .is_none_or(|progress| progress.end.get() == RequestBodyEnd::Complete);
-        if let Some(lease) = self.lease.take()
+        if let Some(held) = self.held.take()
             && request_is_complete
             && (self.has_ended || self.incoming.is_end_stream())
         {
-            lease.give_back();
+            held.give_back();
         }
     }
 }

@@ -13,6 +13,7 @@ mod record;
 mod respond;
 mod sanitize;
 mod service;
+mod upstream;
 mod verified;
 mod worker;
 

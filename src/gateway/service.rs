@@ -212,7 +212,7 @@ impl Worker {
             match forwarding.await {
                 Ok(Forwarded {
                     mut response,
-                    lease,
+                    held,
                     request_progress,
                 }) => {
                     headers::to_client(response.headers_mut());
@@ -222,7 +222,7 @@ impl Worker {
                             incoming,
                             pause,
                             &self.deadlines,
-                            lease,
+                            held,
                             request_progress,
                             record,
                         )
