@@ -38,6 +38,9 @@ mod keys;
 #[path = "it/reload.rs"]
 mod reload;
 
+#[path = "it/upstreams_http2.rs"]
+mod upstreams_http2;
+
 #[path = "it/drain.rs"]
 mod drain;
 

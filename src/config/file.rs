@@ -6,10 +6,12 @@
 mod api;
 mod issuer;
 mod route;
+mod upstream;
 
-pub(super) use api::{Api, Definition, Forward, Upstream, UpstreamServers};
+pub(super) use api::{Api, Definition, Forward};
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use route::{Require, Route, Rule, StepUpRule};
+pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
 use schemars::JsonSchema;
 

@@ -8,6 +8,7 @@ mod definition;
 mod issuer;
 mod requirement;
 mod route;
+mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;

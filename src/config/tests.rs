@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::control::KeySource;
 use crate::policy::{Conditions, Mode, PathForm, RequirementPlan};
-use crate::snapshot::{Preflight, TokenForwarding};
+use crate::snapshot::{Preflight, ServerAddress, TokenForwarding};
 use crate::telemetry::AccessLogOutput;
 
 const ISSUER: &str = "https://tenant.eu.auth0.com/";
@@ -101,13 +101,7 @@ fn the_smallest_file_has_the_documented_defaults() {
         (api.leeway, api.max_age, api.mode),
         (Duration::from_secs(10), None, Mode::Enforce)
     );
-    assert_eq!(
-        (
-            api.upstream.servers[0].host.as_str(),
-            api.upstream.servers[0].port
-        ),
-        ("127.0.0.1", 3000)
-    );
+    assert_eq!(api.upstream.servers, [ServerAddress::tcp("127.0.0.1", 3000)]);
     assert_eq!(api.upstream.timeout, Duration::from_secs(15));
     assert_eq!(api.issuers, [ISSUER]);
     assert_eq!(
@@ -188,11 +182,8 @@ access_log: {{output: logs/access.json, identities: plain}}
         (Duration::ZERO, Some(Duration::from_secs(3600)))
     );
     assert_eq!(
-        (
-            api.upstream.servers[0].port,
-            api.upstream.servers[1].host.as_str()
-        ),
-        (80, "::1")
+        api.upstream.servers,
+        [ServerAddress::tcp("items", 80), ServerAddress::tcp("::1", 3001)]
     );
     assert_eq!(
         (api.forward.token, api.forward.cors_preflight),
@@ -479,15 +470,15 @@ fn faults_of_apis() {
         "`X-Sub` must not be empty",
     );
     for (upstream, fault) in [
-        ("https://items", "https upstreams are not supported"),
+        ("ftp://items", "must begin with https:// or http://"),
         ("http://items/api", "must not have a path"),
-        ("items:3000", "(http://host:port)"),
+        ("items:3000", "(http://host:port, https://host:port or unix:PATH)"),
         ("http://127.0.0.1:9901", "is the admin listener"),
         ("http://localhost:8080", "round in circles"),
         ("{servers: [http://a, http://a:80]}", "is twice in `servers`"),
         (
             "{servers: [http://a], tls: {}}",
-            "`tls` is not supported by this version",
+            "`tls` is of use with https:// servers only",
         ),
         ("{server: [http://a]}", "`servers` is missing"),
         (

@@ -18,10 +18,10 @@ use hyper::body::Incoming;
 use super::deadline::{Deadlines, Patience};
 use super::grpc::{Dialect, insert_status};
 use super::headers::clean_trailers;
-use super::pool::Lease;
 use super::record::Record;
 use super::sanitize::is_forbidden_trailer;
 use super::stream::StreamEnd;
+use super::upstream::Held;
 use crate::policy::Reason;
 use crate::snapshot::Snapshot;
 
@@ -219,7 +219,7 @@ enum Content {
 struct UpstreamBody {
     incoming: Incoming,
     patience: Patience,
-    lease: Option<Lease>,
+    held: Option<Held>,
     request_progress: Option<Rc<RequestProgress>>,
     has_ended: bool,
     /// Only of streams.
@@ -249,14 +249,14 @@ impl ResponseBody {
         incoming: Incoming,
         patience: Patience,
         end: Option<Box<StreamEnd>>,
-        lease: Lease,
+        held: Held,
         request_progress: Option<Rc<RequestProgress>>,
         record: Record,
     ) -> Self {
         let body = UpstreamBody {
             incoming,
             patience,
-            lease: Some(lease),
+            held: Some(held),
             request_progress,
             has_ended: false,
             end,
@@ -324,7 +324,7 @@ impl UpstreamBody {
         if let Some(end) = &self.end
             && let Some(reason) = end.is_over(cx)
         {
-            self.lease = None;
+            self.held = None;
             return Poll::Ready(Some(Err(BodyError::Ended(reason))));
         }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
@@ -340,7 +340,7 @@ impl UpstreamBody {
                 Poll::Ready(None)
             }
             Some(Err(broken)) => {
-                self.lease = None;
+                self.held = None;
                 Poll::Ready(Some(Err(broken.into())))
             }
             Some(Ok(mut frame)) => {
@@ -369,11 +369,11 @@ impl Drop for UpstreamBody {
             .request_progress
             .as_ref()
             .is_none_or(|progress| progress.end.get() == RequestBodyEnd::Complete);
-        if let Some(lease) = self.lease.take()
+        if let Some(held) = self.held.take()
             && request_is_complete
             && (self.has_ended || self.incoming.is_end_stream())
         {
-            lease.give_back();
+            held.give_back();
         }
     }
 }

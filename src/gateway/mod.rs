@@ -17,6 +17,7 @@ mod sanitize;
 mod service;
 mod stream;
 mod upgrade;
+mod upstream;
 mod verified;
 mod websocket;
 mod worker;

@@ -263,7 +263,7 @@ impl Worker {
                 }
                 Ok(Forwarded {
                     mut response,
-                    lease,
+                    held,
                     request_progress,
                 }) => {
                     let (mut pause, mut end) = (pause, None);
@@ -283,7 +283,7 @@ impl Worker {
                             incoming,
                             Patience::new(pause, &self.deadlines),
                             end,
-                            lease,
+                            held,
                             request_progress,
                             record,
                         )

@@ -26,8 +26,8 @@ use tokio::io::{
 use super::body::ResponseBody;
 use super::forward::Forwarded;
 use super::headers;
-use super::pool::Lease;
 use super::record::Record;
+use super::upstream::Held;
 use super::websocket::{Asked, CloseCode, FramePosition, WEBSOCKET, has_agreed};
 use super::worker::Worker;
 use crate::policy::Reason;
@@ -85,7 +85,7 @@ impl Handshake {
         mut record: Record,
     ) -> Result<Response<ResponseBody>, Record> {
         let Forwarded {
-            mut response, lease, ..
+            mut response, held, ..
         } = forwarded;
         if !has_agreed(response.status(), response.headers(), &self.accept) {
             return Err(record);
@@ -96,7 +96,7 @@ impl Handshake {
             flow: Rc::default(),
             times,
             record,
-            lease,
+            held,
         };
         let upstream = hyper::upgrade::on(&mut response);
         tokio::task::spawn_local(tunnel.run(self.client, upstream));
@@ -120,7 +120,7 @@ struct Tunnel {
     times: TunnelTimes,
     record: Record,
     /// Its place among the connections of the upstream.
-    lease: Lease,
+    held: Held,
 }
 
 /// What has gone through, and when it last did.
@@ -164,7 +164,7 @@ impl Tunnel {
         };
         self.record
             .tunnelled(self.flow.from_client.get(), self.flow.to_client.get(), ended_by);
-        drop(self.lease);
+        drop(self.held);
     }
 
     /// Copies until something ends it, and says goodbye where neither side did.

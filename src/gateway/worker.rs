@@ -18,7 +18,7 @@ use super::verified::{RecentTokens, VerifiedTokens};
 use crate::net::{DrainWatcher, Limits, Timeouts};
 use crate::policy::Permit;
 use crate::snapshot::handoff::Reader;
-use crate::snapshot::{ServerAddress, Snapshot};
+use crate::snapshot::{Endpoint, Server, Snapshot};
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics, Stage};
 
 /// What `config` says about requests.
@@ -94,7 +94,7 @@ pub struct Worker {
     pub(super) shared: Arc<Shared>,
     reader: RefCell<Reader>,
     view: RefCell<Rc<View>>,
-    pools: RefCell<HashMap<ServerAddress, Rc<ServerPool>>>,
+    pools: RefCell<HashMap<Endpoint, Rc<ServerPool>>>,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) recent: RecentTokens,
     /// For what hyper no longer watches.
@@ -198,28 +198,22 @@ impl Worker {
 }
 
 impl View {
-    fn new(
-        snapshot: Arc<Snapshot>,
-        shared: &Shared,
-        pools: &mut HashMap<ServerAddress, Rc<ServerPool>>,
-    ) -> Self {
+    fn new(snapshot: Arc<Snapshot>, shared: &Shared, pools: &mut HashMap<Endpoint, Rc<ServerPool>>) -> Self {
         let max_open = shared.settings.limits.upstream_connections;
         let servers: Vec<Vec<Rc<ServerPool>>> = snapshot
             .targets
             .iter()
             .map(|target| {
-                let pool = |address: &ServerAddress| {
-                    let new = || ServerPool::new(address.clone(), max_open, &shared.metrics);
-                    Rc::clone(pools.entry(address.clone()).or_insert_with(new))
+                let pool = |server: &Server| {
+                    let new = || ServerPool::new(&server.endpoint, max_open, &shared.metrics);
+                    Rc::clone(pools.entry(server.endpoint.clone()).or_insert_with(new))
                 };
                 target.servers.iter().map(pool).collect()
             })
             .collect();
-        pools.retain(|address, pool| {
-            let is_named = snapshot
-                .targets
-                .iter()
-                .any(|target| target.servers.contains(address));
+        pools.retain(|endpoint, pool| {
+            let mut servers = snapshot.targets.iter().flat_map(|target| &target.servers);
+            let is_named = servers.any(|server| server.endpoint == *endpoint);
             if !is_named {
                 pool.retire();
             }

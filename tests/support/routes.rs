@@ -95,15 +95,7 @@ pub(crate) fn api_plan(api: TestApi, hosts: &[&str], routes: Vec<RoutePlan>) -> 
         mode: Mode::Enforce,
         max_age: api.max_age,
         leeway: Duration::from_secs(10),
-        upstream: UpstreamPlan {
-            servers: vec![ServerAddress {
-                host: "127.0.0.1".into(),
-                port: 80,
-            }],
-            connect_timeout: Duration::from_secs(1),
-            timeout: Duration::from_secs(15),
-            idle_timeout: Duration::from_secs(60),
-        },
+        upstream: UpstreamPlan::to(vec![ServerAddress::tcp("127.0.0.1", 80)]),
         forward: ForwardPlan::default(),
         routes,
     }
