@@ -23,11 +23,7 @@ impl<'a> SanitizedHead<'a> {
     /// Checks a head. The reason is one of those of the request itself.
     pub fn read(parts: &'a Parts, limits: &Limits) -> Result<Self, Reason> {
         if parts.method == Method::CONNECT {
-            // With `:protocol` it is RFC 8441, which was not offered.
-            return Err(match parts.extensions.get::<hyper::ext::Protocol>() {
-                Some(_) => Reason::UnsupportedUpgrade,
-                None => Reason::MethodNotAllowed,
-            });
+            return Err(Reason::MethodNotAllowed);
         }
         if parts.version < Version::HTTP_11 {
             return Err(Reason::BadRequest);

@@ -37,6 +37,8 @@ use crate::telemetry::TunnelEnd;
 const BUFFER: usize = 8 << 10;
 /// How long the client may take to get the answer that makes the tunnel.
 const OPENING: Duration = Duration::from_secs(10);
+/// Without a byte, once one side has ended: to the other one there is little left to say.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
 /// How long both sides may take to take notice of a closing frame.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -129,6 +131,8 @@ struct Flow {
     from_client: Cell<u64>,
     to_client: Cell<u64>,
     moved: Cell<Instant>,
+    /// One side has ended.
+    is_half_closed: Cell<bool>,
 }
 
 impl Default for Flow {
@@ -137,6 +141,7 @@ impl Default for Flow {
             from_client: Cell::new(0),
             to_client: Cell::new(0),
             moved: Cell::new(Instant::now()),
+            is_half_closed: Cell::new(false),
         }
     }
 }
@@ -225,7 +230,12 @@ impl Tunnel {
 
     /// What will end it next if nothing moves, and when.
     fn next_end(&self, cut: Option<Instant>) -> (Instant, TunnelEnd) {
-        let idle = (self.flow.moved.get() + self.times.idle, TunnelEnd::Idle);
+        let moved = self.flow.moved.get();
+        let idle = if self.flow.is_half_closed.get() {
+            (moved + self.times.idle.min(HALF_CLOSED), TunnelEnd::Closed)
+        } else {
+            (moved + self.times.idle, TunnelEnd::Idle)
+        };
         let expiry = self.times.good_until.map(|at| (at, TunnelEnd::Expired));
         let drain = cut.map(|at| (at, TunnelEnd::Drained));
         [Some(idle), expiry, drain]
@@ -280,9 +290,13 @@ impl<'a> Side<'a> {
 impl AsyncRead for Side<'_> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if read.is_ready() {
             this.flow.moved.set(Instant::now());
+            if buf.filled().len() == before {
+                this.flow.is_half_closed.set(true);
+            }
         }
         read
     }

@@ -32,7 +32,6 @@ impl Reason {
             | Self::BadRequest
             | Self::UriTooLong
             | Self::ExpectationFailed
-            | Self::UnsupportedUpgrade
             | Self::MultipleTokens
             | Self::MalformedAuthorization => GrpcStatus::InvalidArgument,
             Self::RequestTimeout | Self::UpstreamTimeout => GrpcStatus::DeadlineExceeded,

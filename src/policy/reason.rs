@@ -25,7 +25,6 @@ pub enum Reason {
     BodyTooLarge,
     RequestTimeout,
     ExpectationFailed,
-    UnsupportedUpgrade,
     MissingToken,
     MultipleTokens,
     MalformedAuthorization,
@@ -119,7 +118,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 42] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
@@ -131,7 +130,6 @@ impl Reason {
         Self::BodyTooLarge,
         Self::RequestTimeout,
         Self::ExpectationFailed,
-        Self::UnsupportedUpgrade,
         Self::MissingToken,
         Self::MultipleTokens,
         Self::MalformedAuthorization,
@@ -181,7 +179,6 @@ impl Reason {
             Self::BodyTooLarge => facts("body_too_large", 413, C::None, S::Forward, "the request body is too large"),
             Self::RequestTimeout => facts("request_timeout", 408, C::None, S::Forward, "the request body did not arrive in time"),
             Self::ExpectationFailed => facts("expectation_failed", 417, C::None, S::Request, "no expectation but 100-continue is met"),
-            Self::UnsupportedUpgrade => facts("unsupported_upgrade", 400, C::None, S::Request, "a WebSocket over HTTP/2 is not supported; it needs HTTP/1.1"),
             Self::MissingToken => facts("missing_token", 401, C::Bare, S::Bearer, "an access token is required"),
             Self::MultipleTokens => facts("multiple_tokens", 400, C::InvalidRequest, S::Bearer, "there is more than one Authorization header"),
             Self::MalformedAuthorization => facts("malformed_authorization", 400, C::InvalidRequest, S::Bearer, "the Authorization header cannot be read"),
@@ -218,7 +215,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 43]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 42]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 

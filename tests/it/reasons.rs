@@ -284,16 +284,10 @@ impl Case {
 }
 
 /// Reasons that no request can bring about.
-const UNREACHABLE: [(Reason, &str); 2] = [
-    (
-        Reason::Internal,
-        "a permit whose route is not in its own snapshot: a fault of the gateway",
-    ),
-    (
-        Reason::UnsupportedUpgrade,
-        "an extended CONNECT, which only HTTP/2 has; `upgrades` shows it",
-    ),
-];
+const UNREACHABLE: [(Reason, &str); 1] = [(
+    Reason::Internal,
+    "a permit whose route is not in its own snapshot: a fault of the gateway",
+)];
 
 fn request_cases(world: &World) -> Vec<Case> {
     use Reason as R;

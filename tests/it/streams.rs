@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::harness::client::head;
 use crate::harness::gateway::{ITEMS, items};
 use crate::harness::issuer::now;
-use crate::harness::{Behaviour, Gateway, Http2Client, Issuer, Upstream};
+use crate::harness::{Behaviour, Client, Gateway, Http2Client, Issuer, Upstream};
 
 const ROUTES: &str = "    leeway: 0s
     cors_preflight: forward
@@ -53,6 +53,16 @@ impl World {
     }
 }
 
+/// Reads until this has come.
+#[track_caller]
+fn read_until(client: &mut Client, text: &mut String, wanted: &str) {
+    while !text.contains(wanted) {
+        let more = client.some_bytes();
+        assert!(!more.is_empty(), "closed before {wanted}: {text}");
+        text.push_str(&String::from_utf8(more).unwrap());
+    }
+}
+
 #[test]
 fn events_arrive_one_by_one() {
     let world = World::start();
@@ -68,9 +78,7 @@ fn events_arrive_one_by_one() {
     let mut text = String::new();
     for number in 1..=3 {
         world.upstream.release();
-        while !text.contains(&format!("data: {number}\n\n")) {
-            text.push_str(&String::from_utf8(client.some_bytes()).unwrap());
-        }
+        read_until(&mut client, &mut text, &format!("data: {number}\n\n"));
         assert!(!text.contains(&format!("data: {}", number + 1)));
     }
 
@@ -100,6 +108,7 @@ fn silence_is_borne_for_as_long_as_the_route_says() {
     };
     // A route's own time holds for any response.
     for fields in ["", EVENTS] {
+        let world = World::start_with("timeouts: { stream_idle: 1m }\n");
         world.upstream.next(quiet(fields));
         let mut client = world.gateway.client();
         client.send(head("GET", "/quiet", &[], None));
@@ -120,24 +129,21 @@ fn silence_is_borne_for_as_long_as_the_route_says() {
     world.upstream.release();
     world.upstream.release();
     let mut text = String::new();
-    while !text.contains("data: 2") {
-        text.push_str(&String::from_utf8(client.some_bytes()).unwrap());
-    }
+    read_until(&mut client, &mut text, "data: 2");
     world.gateway.until_idle();
 }
 
 #[test]
 fn an_event_stream_may_be_silent_for_longer_than_a_file() {
-    let (issuer, upstream) = (Issuer::start(), Upstream::start());
-    let yaml = items(&issuer, &upstream, ROUTES).replace(
-        &format!("upstream: {}", upstream.url()),
-        &format!(
+    let is_closed_within = |time, fields| {
+        let (issuer, upstream) = (Issuer::start(), Upstream::start());
+        let servers = format!(
             "upstream: {{ servers: [\"{}\"], idle_timeout: 300ms }}",
             upstream.url()
-        ),
-    );
-    let gateway = Gateway::start(&yaml);
-    let ask = |fields| {
+        );
+        let yaml =
+            items(&issuer, &upstream, ROUTES).replace(&format!("upstream: {}", upstream.url()), &servers);
+        let gateway = Gateway::start(&yaml);
         upstream.next(Behaviour::Steps {
             fields,
             chunks: vec!["one", "two"],
@@ -146,45 +152,46 @@ fn an_event_stream_may_be_silent_for_longer_than_a_file() {
         client.send(head("GET", "/p/a", &[], None));
         upstream.release();
         let mut text = String::new();
-        while !text.contains("one") {
-            text.push_str(&String::from_utf8(client.some_bytes()).unwrap());
-        }
-        client
+        read_until(&mut client, &mut text, "one");
+        client.is_closed_within(time)
     };
-    assert!(!ask(EVENTS).is_closed_within(Duration::from_millis(1_000)));
-    assert!(ask("content-type: text/plain\r\n").is_closed_within(Duration::from_secs(10)));
+    assert!(!is_closed_within(Duration::from_millis(1_000), EVENTS));
+    assert!(is_closed_within(
+        Duration::from_secs(10),
+        "content-type: text/plain\r\n"
+    ));
 }
 
 #[test]
 fn an_event_stream_does_not_outlive_its_token() {
-    let world = World::start();
-    let events = || Behaviour::Steps {
-        fields: EVENTS,
-        chunks: vec!["data: 1\n\n", "data: 2\n\n"],
-    };
     for (target, is_cut) in [("/events", true), ("/keep", false)] {
-        world.upstream.next(events());
+        let world = World::start();
+        world.upstream.next(Behaviour::Steps {
+            fields: EVENTS,
+            chunks: vec!["data: 1\n\n", "data: 2\n\n"],
+        });
         let mut client = world.gateway.client();
         let bearer = world.bearer(3);
         client.send(head("GET", target, &[("authorization", &bearer)], None));
         world.upstream.release();
         let mut text = String::new();
-        while !text.contains("data: 1") {
-            text.push_str(&String::from_utf8(client.some_bytes()).unwrap());
-        }
+        read_until(&mut client, &mut text, "data: 1");
         let patience = if is_cut { 15 } else { 5 };
         assert_eq!(
             client.is_closed_within(Duration::from_secs(patience)),
             is_cut,
             "{target}"
         );
+        if is_cut {
+            let line = world.gateway.folder.log_line("route", "/events");
+            assert_eq!(
+                (&line["status"], &line["reason"]),
+                (&json!(200), &json!("expired"))
+            );
+        }
     }
-    let line = world.gateway.folder.log_line("route", "/events");
-    assert_eq!(
-        (&line["status"], &line["reason"]),
-        (&json!(200), &json!("expired"))
-    );
     // What has a length is no stream, and ends whole.
+    let world = World::start();
     world.upstream.next(Behaviour::Delay(
         Duration::from_secs(3),
         Box::new(Behaviour::Respond(

@@ -86,6 +86,14 @@ fn upgrade(route: &Route, methods: &[Method], faults: &mut Vec<Fault>) -> Option
     written.value.first().map(|word| word.0)
 }
 
+/// Only a connection of HTTP/1.1 can change to another protocol (RFC 9113 section 8.6).
+pub(super) fn no_upgrades(routes: &[Placed<Route>], faults: &mut Vec<Fault>) {
+    for upgrade in routes.iter().filter_map(|route| route.value.upgrade.as_ref()) {
+        let message = "a WebSocket needs an upstream that speaks HTTP/1.1, and this one has `http2: true`";
+        faults.push(Fault::new(&upgrade.place, message).with_hint("give these routes an API of their own"));
+    }
+}
+
 /// Methods are compared byte for byte, so that `get` would never match.
 const STANDARD: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
