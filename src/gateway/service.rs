@@ -14,7 +14,7 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
 use super::body::{RequestBody, ResponseBody, discard};
-use super::forward::{Forwarded, Waits, forward};
+use super::forward::{Failed, Forwarded, Waits, forward};
 use super::headers;
 use super::record::Record;
 use super::respond::Reply;
@@ -181,10 +181,10 @@ impl Worker {
         } = job;
         let route_id = permit.route();
         let table = &view.snapshot.table;
-        let (Some(route), Some(target), Some(server)) = (
+        let (Some(route), Some(target), Some(servers)) = (
             table.route(route_id),
             view.snapshot.target(permit.api()),
-            view.server(&permit),
+            view.servers(&permit),
         ) else {
             return Serving::now(failed(Reason::Internal, route_id, &view, &reply, record));
         };
@@ -193,6 +193,11 @@ impl Worker {
             discard(body, &self.deadlines);
             return Serving::now(failed(Reason::BodyTooLarge, route_id, &view, &reply, record));
         }
+        let chosen = servers.choose();
+        let Some((chosen, server)) = chosen.and_then(|chosen| Some((chosen, servers.get(chosen)?))) else {
+            discard(body, &self.deadlines);
+            return Serving::now(failed(Reason::UpstreamUnhealthy, route_id, &view, &reply, record));
+        };
         headers::to_upstream(
             &mut parts,
             &view.snapshot,
@@ -203,18 +208,22 @@ impl Worker {
         );
         let pause = self.shared.settings.timeouts.body;
         let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
-        record.sent_to(server, progress.as_ref());
+        record.sent_to(&server.pool, progress.as_ref());
         let request = Request::from_parts(parts, body);
-        let (waits, server, pause) = (waits(route, target), Rc::clone(server), target.idle_timeout);
+        let (waits, pause) = (waits(route, target), target.idle_timeout);
+        let servers = Rc::clone(servers);
         let deadline = self.deadlines.after(waits.head, Instant::now());
-        let forwarding = forward(permit, request, progress, server, waits, deadline);
+        let to = (Rc::clone(&servers), chosen);
+        let forwarding = forward(permit, request, progress, to, waits, deadline);
         Serving::Later(Box::pin(async move {
             match forwarding.await {
                 Ok(Forwarded {
                     mut response,
                     held,
                     request_progress,
+                    server,
                 }) => {
+                    record.went_to(&servers, server);
                     headers::to_client(response.headers_mut());
                     record.answered(response.status());
                     response.map(|incoming| {
@@ -228,7 +237,10 @@ impl Worker {
                         )
                     })
                 }
-                Err(reason) => failed(reason, route_id, &view, &reply, record),
+                Err(Failed { reason, server }) => {
+                    record.went_to(&servers, server);
+                    failed(reason, route_id, &view, &reply, record)
+                }
             }
         }))
     }
