@@ -899,7 +899,13 @@ fn examples_are_valid_and_fit_the_schema() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let validator = jsonschema::validator_for(&schema).unwrap();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    for example in ["scopegate.yaml", "auth0.yaml", "hs256.yaml", "report-mode.yaml", "streams.yaml"] {
+    for example in [
+        "scopegate.yaml",
+        "auth0.yaml",
+        "hs256.yaml",
+        "report-mode.yaml",
+        "streams.yaml",
+    ] {
         let path = directory.join(example);
         let loaded = load_with(&path, &Here).map_err(|faults| faults.to_string());
         assert!(loaded.is_ok(), "{}", loaded.unwrap_err());

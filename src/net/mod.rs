@@ -7,6 +7,7 @@ mod activity;
 mod connection;
 mod connector;
 mod fetch;
+mod probe;
 
 pub use activity::Overdue;
 pub use connection::{ConnectionEnd, ConnectionSettings, Protocol, serve_connection};
@@ -16,4 +17,5 @@ pub use connector::{
 pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
 pub use listener::{BoundListener, ClientSocket, ConnectionSlots, accept_loop};
+pub use probe::{ProbeError, probe};
 pub use settings::{Limits, ListenerSettings, Timeouts};

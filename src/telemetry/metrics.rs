@@ -126,8 +126,6 @@ pub struct UpstreamMetrics {
     pub protocol: IntCounter,
     /// Refused here: too many connections.
     pub overloaded: IntCounter,
-    /// 1 or 0.
-    pub healthy: IntGauge,
 }
 
 impl Metrics {
@@ -265,24 +263,28 @@ impl Metrics {
         }
     }
 
-    /// Counters of one upstream server, `host:port`. It counts as healthy until it is said not to be.
+    /// Counters of one upstream server, `host:port` or `unix:/path`.
     pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
         let result = |result| self.upstream_requests.with_label_values(&[upstream, result]);
-        let healthy = self.upstream_healthy.with_label_values(&[upstream]);
-        healthy.set(1);
         UpstreamMetrics {
             ok: result("ok"),
             connect: result("connect"),
             timeout: result("timeout"),
             protocol: result("protocol"),
             overloaded: result("overloaded"),
-            healthy,
         }
     }
 
     /// Tunnels that ended like this.
     pub fn upgrade_ended(&self, end: TunnelEnd) -> IntCounter {
         self.upgrades.with_label_values(&[end.label()])
+    }
+
+    /// Whether requests go to a server of this name.
+    pub fn upstream_is_healthy(&self, upstream: &str, is_healthy: bool) {
+        self.upstream_healthy
+            .with_label_values(&[upstream])
+            .set(i64::from(is_healthy));
     }
 
     /// Unix time in seconds at which the certificate of this role (`server`, `client_ca`) ends.
@@ -436,6 +438,7 @@ mod tests {
         metrics.issuer("https://issuer/").fetches("timeout").inc();
         metrics.cache("token");
         metrics.upstream("127.0.0.1:3000");
+        metrics.upstream_is_healthy("127.0.0.1:3000", true);
         metrics.certificate_expiry("server");
         metrics.config_in_force(7, "abc");
         let text = metrics.encode().unwrap();
