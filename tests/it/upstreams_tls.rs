@@ -71,7 +71,7 @@ fn a_server_with_a_wrong_certificate_gets_nothing() {
             &[],
             None,
             "",
-            "NotValidForName",
+            "not valid for name",
         ),
         (
             "another authority",
@@ -87,7 +87,7 @@ fn a_server_with_a_wrong_certificate_gets_nothing() {
             &[],
             None,
             "server_name: items.internal",
-            "NotValidForName",
+            "not valid for name",
         ),
         ("no HTTP/2", &good, &["http/1.1"], None, "http2", "TLS"),
         (
