@@ -73,7 +73,7 @@ impl Servers {
         self.choose_of(up.filter(is_untried))
     }
 
-    fn choose_of(&self, ids: impl Iterator<Item = ServerId> + Clone) -> Option<ServerId> {
+    fn choose_of(&self, mut ids: impl Iterator<Item = ServerId> + Clone) -> Option<ServerId> {
         let count = ids.clone().count();
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
@@ -84,7 +84,7 @@ impl Servers {
         }
         // Any other one.
         let step = 1 + self.next_random() % (count - 1);
-        let other = ids.clone().nth((first + step) % count)?;
+        let other = ids.nth((first + step) % count)?;
         Some(if self.in_use(other) < self.in_use(in_turn) {
             other
         } else {
