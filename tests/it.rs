@@ -61,3 +61,9 @@ mod cli;
 
 #[path = "it/properties.rs"]
 mod properties;
+
+#[path = "it/upgrades.rs"]
+mod upgrades;
+
+#[path = "it/streams.rs"]
+mod streams;

@@ -65,6 +65,7 @@ fn timeouts(settings: &Settings) -> Value {
         "header": show_period(timeouts.header),
         "idle": show_period(timeouts.idle),
         "body": show_period(timeouts.body),
+        "stream_idle": show_period(timeouts.stream_idle),
         "drain": show_period(timeouts.drain),
         "pre_drain": show_period(timeouts.pre_drain),
     })
@@ -170,6 +171,9 @@ fn route(route: &RoutePlan) -> Value {
         "mode": route.mode.map(name),
         "timeout": route.timeout.map(show_period),
         "max_body": route.max_body.map(show_size),
+        "idle_timeout": route.idle_timeout.map(show_period),
+        "upgrade": route.upgrade.into_iter().map(name).collect::<Vec<_>>(),
+        "on_expiry": name(route.on_expiry),
         "allow": route.allow.iter().copied().map(name).collect::<Vec<_>>(),
     })
 }

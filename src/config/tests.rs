@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::KeySource;
-use crate::policy::{Conditions, Mode, PathForm, RequirementPlan};
+use crate::policy::{Conditions, Mode, OnExpiry, PathForm, RequirementPlan, Upgrade};
 use crate::snapshot::{Preflight, ServerAddress, TokenForwarding};
 use crate::telemetry::AccessLogOutput;
 
@@ -135,7 +135,7 @@ apis:
     forward: {{token: strip, identity_headers: {{X-Auth-Subject: sub}}}}
     cors_preflight: forward
     routes:
-      - {{path: /a, methods: [GET, PURGE], require: [read:items, write:items], mode: enforce, timeout: 1s, max_body: 1GiB, allow: [encoded_slash]}}
+      - {{path: /a, methods: [GET, PURGE], require: [read:items, write:items], mode: enforce, timeout: 1s, max_body: 1GiB, idle_timeout: 1d, upgrade: [websocket], on_expiry: continue, allow: [encoded_slash]}}
       - {{path: /b, require: public}}
       - {{path: /c, require: authenticated}}
       - path: /d
@@ -145,7 +145,7 @@ apis:
           clients: [c1]
           step_up: {{within: 15m, methods: [mfa], acr: [gold]}}
 limits: {{header_bytes: 64KiB, headers: 200, uri_bytes: 16KiB, token_bytes: 24KiB, body_bytes: 1MiB, connections: 100000, http2_streams: 250, upstream_connections: 1}}
-timeouts: {{first_byte: 1s, header: 60s, idle: 2s, body: 3s, drain: 4s, pre_drain: 0s}}
+timeouts: {{first_byte: 1s, header: 60s, idle: 2s, body: 3s, stream_idle: 1h, drain: 4s, pre_drain: 0s}}
 token_cache: {{entries: 0}}
 access_log: {{output: logs/access.json, identities: plain}}
 "#
@@ -195,6 +195,16 @@ access_log: {{output: logs/access.json, identities: plain}}
         (routes[0].mode, routes[0].max_body),
         (Some(Mode::Enforce), Some(1 << 30))
     );
+    assert_eq!(
+        (routes[0].idle_timeout, routes[0].upgrade, routes[0].on_expiry),
+        (
+            Some(Duration::from_secs(86_400)),
+            Some(Upgrade::WebSocket),
+            OnExpiry::Continue
+        )
+    );
+    assert_eq!((routes[1].upgrade, routes[1].on_expiry), (None, OnExpiry::Close));
+    assert_eq!(settings.timeouts.stream_idle, Duration::from_secs(3600));
     assert_eq!(
         (routes[0].methods.len(), routes[0].allow.as_slice()),
         (2, &[PathForm::EncodedSlash][..])
@@ -549,8 +559,8 @@ fn faults_of_routes() {
         "did you mean `encoded_slash`?",
     );
     bad_route(
-        "{path: /a, require: public, upgrade: [websocket]}",
-        "`upgrade` is not supported by this version",
+        "{path: /a, require: public, upgrade: [h2c]}",
+        "must be `websocket`",
     );
     bad_route("{path: /a, require: public, max_body: 0B}", "`max_body` is 0B");
     bad_route(
@@ -889,7 +899,13 @@ fn examples_are_valid_and_fit_the_schema() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     let validator = jsonschema::validator_for(&schema).unwrap();
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
-    for example in ["scopegate.yaml", "auth0.yaml", "hs256.yaml", "report-mode.yaml"] {
+    for example in [
+        "scopegate.yaml",
+        "auth0.yaml",
+        "hs256.yaml",
+        "report-mode.yaml",
+        "streams.yaml",
+    ] {
         let path = directory.join(example);
         let loaded = load_with(&path, &Here).map_err(|faults| faults.to_string());
         assert!(loaded.is_ok(), "{}", loaded.unwrap_err());

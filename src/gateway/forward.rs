@@ -9,13 +9,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
 use super::deadline::Deadline;
 use super::upstream::{Held, Sent, ServerId, Servers, send};
-use crate::policy::{Permit, Reason};
+use crate::policy::{Permit, Reason, Route};
+use crate::snapshot::Target;
 
 /// A response head, with what its body needs.
 #[derive(Debug)]
@@ -40,6 +41,16 @@ pub(super) struct Waits {
     pub(super) connect: Duration,
     /// From sending the request, or the last part of its body, to the response head.
     pub(super) head: Duration,
+}
+
+impl Waits {
+    /// Those of a route.
+    pub(super) fn of(route: &Route, target: &Target) -> Self {
+        Self {
+            connect: target.connect_timeout,
+            head: route.timeout.unwrap_or(target.timeout),
+        }
+    }
 }
 
 /// Sends a request to a server and waits for the head of the response.
@@ -114,19 +125,18 @@ pub(super) fn forward(
     }
 }
 
-/// Whether a head that hyper has parsed has one reading (RFC 9112 section 6.3): not two lengths of the body, no coding
-/// that would be lost on the way, and no other protocol, for which nobody has asked.
+/// Whether a head that hyper has parsed has one reading (RFC 9112 section 6.3): not two lengths of the body, and no
+/// coding that would be lost on the way.
 fn is_sound(response: &Response<Incoming>) -> bool {
     let fields = response.headers();
     let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    let has_one_length = match codings.next() {
+    match codings.next() {
         None => true,
         Some(coding) => {
             is_chunked(coding) && codings.next().is_none() && !fields.contains_key(CONTENT_LENGTH)
         }
-    };
-    has_one_length && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    }
 }
 
 /// Waits for as long as the upstream may take; `None` where that is over. A slow upload is not the upstream's fault.

@@ -176,7 +176,7 @@ impl ServerPool {
             .await
             .map_err(|_reason| NoConnection::Failed)?;
         // Ends when the sender is dropped or the server closes; what it returns was told to the sender.
-        tokio::task::spawn_local(async move { drop(connection.await) });
+        tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
         Ok(Lease { sender, slot })
     }
 

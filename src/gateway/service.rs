@@ -3,26 +3,30 @@
 //! A newcomer reads this file and `policy/decide.rs`, and knows the product.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
-use super::body::{RequestBody, ResponseBody, discard};
+use super::asks::{self, Asks};
+use super::body::{RequestBody, ResponseBody};
+use super::deadline::Patience;
 use super::forward::{Failed, Forwarded, Waits, forward};
+use super::grpc::Dialect;
 use super::headers;
 use super::record::Record;
-use super::respond::Reply;
+use super::respond::{Reply, discard};
 use super::sanitize::SanitizedHead;
+use super::stream::{StreamEnd, StreamTimes, is_stream};
+use super::upgrade::{Handshake, TunnelTimes};
 use super::verified::CachedVerifier;
 use super::worker::{Connection, View, Worker};
-use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, Route, RouteId, decide};
-use crate::snapshot::Target;
+use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, RouteId, decide};
 use crate::snapshot::handoff::MissAnswer;
 use crate::token::UnixSeconds;
 
@@ -171,6 +175,13 @@ impl Worker {
         decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
     }
 
+    /// How long a stream of a route may be silent.
+    fn stream_idle(&self, view: &View, route: RouteId) -> Duration {
+        let route = view.snapshot.table.route(route);
+        let own = route.and_then(|route| route.idle_timeout);
+        own.unwrap_or(self.shared.settings.timeouts.stream_idle)
+    }
+
     fn forward(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {
         let Job {
             connection,
@@ -193,8 +204,15 @@ impl Worker {
             discard(body, &self.deadlines);
             return Serving::now(failed(Reason::BodyTooLarge, route_id, &view, &reply, record));
         }
-        let chosen = servers.choose();
-        let Some((chosen, server)) = chosen.and_then(|chosen| Some((chosen, servers.get(chosen)?))) else {
+        let good_until = asks::good_until(table, route, &permit);
+        let asks = match Asks::read(&mut parts, &body, reply.dialect, route, good_until) {
+            Ok(asks) => asks,
+            Err(reason) => {
+                discard(body, &self.deadlines);
+                return Serving::now(failed(reason, route_id, &view, &reply, record));
+            }
+        };
+        let Some((chosen, server)) = servers.chosen() else {
             discard(body, &self.deadlines);
             return Serving::now(failed(Reason::UpstreamUnhealthy, route_id, &view, &reply, record));
         };
@@ -206,17 +224,51 @@ impl Worker {
             &connection,
             reply.request_id,
         );
-        let pause = self.shared.settings.timeouts.body;
+        if asks.handshake.is_some() {
+            Handshake::ask(&mut parts.headers);
+        }
+        let pause = match reply.dialect {
+            Dialect::Http => self.shared.settings.timeouts.body,
+            Dialect::Grpc => self.stream_idle(&view, route_id),
+        };
         let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
         record.sent_to(&server.pool, progress.as_ref());
         let request = Request::from_parts(parts, body);
-        let (waits, pause) = (waits(route, target), target.idle_timeout);
-        let servers = Rc::clone(servers);
-        let deadline = self.deadlines.after(waits.head, Instant::now());
+        let (waits, servers) = (Waits::of(route, target), Rc::clone(servers));
+        let pause = route.idle_timeout.unwrap_or(target.idle_timeout);
+        let now = Instant::now();
+        let deadline = self.deadlines.after(waits.head, now);
+        let call = asks.call_time.map(|time| self.deadlines.after(time, now));
         let to = (Rc::clone(&servers), chosen);
         let forwarding = forward(permit, request, progress, to, waits, deadline);
         Serving::Later(Box::pin(async move {
-            match forwarding.await {
+            let mut forwarding = pin!(forwarding);
+            let forwarded = match &call {
+                None => forwarding.await,
+                Some(call) => {
+                    let in_time = call.limit(forwarding.as_mut()).await;
+                    in_time.unwrap_or(Err(Failed {
+                        reason: Reason::UpstreamTimeout,
+                        server: chosen,
+                    }))
+                }
+            };
+            match forwarded {
+                Ok(forwarded) if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    record.went_to(&servers, forwarded.server);
+                    let times = TunnelTimes {
+                        idle: self.stream_idle(&view, route_id),
+                        good_until: asks.good_until(),
+                    };
+                    let opened = match asks.handshake {
+                        Some(handshake) => handshake.accept(&self, forwarded, times, record),
+                        // Nobody has asked for another protocol.
+                        None => Err(record),
+                    };
+                    opened.unwrap_or_else(|record| {
+                        failed(Reason::UpstreamProtocol, route_id, &view, &reply, record)
+                    })
+                }
                 Ok(Forwarded {
                     mut response,
                     held,
@@ -224,13 +276,23 @@ impl Worker {
                     server,
                 }) => {
                     record.went_to(&servers, server);
+                    let (mut pause, mut end) = (pause, None);
+                    if is_stream(&response, reply.dialect) {
+                        let times = StreamTimes {
+                            idle: self.stream_idle(&view, route_id),
+                            call,
+                            good_until: asks.good_until(),
+                        };
+                        pause = times.idle;
+                        end = Some(StreamEnd::new(reply.dialect, times, &self.deadlines));
+                    }
                     headers::to_client(response.headers_mut());
                     record.answered(response.status());
                     response.map(|incoming| {
                         ResponseBody::upstream(
                             incoming,
-                            pause,
-                            &self.deadlines,
+                            Patience::new(pause, &self.deadlines),
+                            end,
                             held,
                             request_progress,
                             record,
@@ -326,15 +388,8 @@ fn key_miss(decision: &Decision) -> Option<KeyMiss<'_>> {
     }
 }
 
-fn waits(route: &Route, target: &Target) -> Waits {
-    Waits {
-        connect: target.connect_timeout,
-        head: route.timeout.unwrap_or(target.timeout),
-    }
-}
-
 /// The one wall clock of the data plane.
-fn unix_now() -> UnixSeconds {
+pub(super) fn unix_now() -> UnixSeconds {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| {
         UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
     })

@@ -16,7 +16,7 @@ use super::deadline::Deadlines;
 use super::pool::ServerPool;
 use super::upstream::Servers;
 use super::verified::{RecentTokens, VerifiedTokens};
-use crate::net::{Limits, Timeouts};
+use crate::net::{DrainWatcher, Limits, Timeouts};
 use crate::policy::Permit;
 use crate::snapshot::handoff::Reader;
 use crate::snapshot::{Endpoint, Server, Snapshot};
@@ -98,6 +98,8 @@ pub struct Worker {
     pools: RefCell<HashMap<Endpoint, Rc<ServerPool>>>,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) recent: RecentTokens,
+    /// For what hyper no longer watches.
+    pub(super) drain: DrainWatcher,
     /// First half of the ids of this worker's requests.
     id_prefix: u64,
     requests: Cell<u64>,
@@ -135,7 +137,7 @@ impl Connection {
 
 impl Worker {
     /// A worker that reads snapshots from `reader`. `None` where the system has no randomness.
-    pub fn new(shared: Arc<Shared>, mut reader: Reader) -> Option<Rc<Self>> {
+    pub fn new(shared: Arc<Shared>, mut reader: Reader, drain: DrainWatcher) -> Option<Rc<Self>> {
         let mut prefix = [0; 8];
         getrandom::fill(&mut prefix).ok()?;
         let mut pools = HashMap::new();
@@ -147,6 +149,7 @@ impl Worker {
             pools: RefCell::new(pools),
             deadlines: Rc::default(),
             recent: RecentTokens::default(),
+            drain,
             id_prefix: u64::from_le_bytes(prefix),
             requests: Cell::new(0),
         }))

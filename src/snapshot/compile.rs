@@ -197,6 +197,9 @@ fn add_routes(
             allow: PathForms::of(&route.allow),
             timeout: route.timeout,
             max_body: route.max_body,
+            idle_timeout: route.idle_timeout,
+            upgrade: route.upgrade,
+            on_expiry: route.on_expiry,
         };
         if builder.route(compiled, &route.pattern, &plan.hosts).is_err() {
             faults.push(CompileFault::DuplicateRoute {

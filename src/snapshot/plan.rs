@@ -10,7 +10,7 @@ use http::{HeaderName, Method};
 
 use super::UpstreamPlan;
 use crate::definition::{ApiDefinition, Secret};
-use crate::policy::{Mode, PathForm, PathPattern, Preflight, RequirementPlan};
+use crate::policy::{Mode, OnExpiry, PathForm, PathPattern, Preflight, RequirementPlan, Upgrade};
 
 /// All APIs and the issuers that they trust.
 #[derive(Clone, Debug, Default)]
@@ -93,6 +93,12 @@ pub struct RoutePlan {
     pub timeout: Option<Duration>,
     /// Largest request body in bytes; overrides the limit of the gateway.
     pub max_body: Option<u64>,
+    /// Overrides `UpstreamPlan::idle_timeout`, and the time of streams.
+    pub idle_timeout: Option<Duration>,
+    /// What a connection may change to.
+    pub upgrade: Option<Upgrade>,
+    /// What becomes of a stream whose token expires.
+    pub on_expiry: OnExpiry,
     /// Spellings of the path that this route accepts.
     pub allow: Vec<PathForm>,
 }

@@ -42,6 +42,9 @@ impl VerifyToken<Api> for Untouched {
 /// A route for any method.
 pub(crate) fn route(pattern: &str, require: RequirementPlan) -> RoutePlan {
     RoutePlan {
+        idle_timeout: None,
+        upgrade: None,
+        on_expiry: Default::default(),
         pattern: PathPattern::parse(pattern).unwrap(),
         methods: Vec::new(),
         require,

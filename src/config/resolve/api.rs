@@ -13,7 +13,7 @@ use super::super::source::Files;
 use super::{DAY, Own, definition, route, upstream};
 use crate::control::IssuerSettings;
 use crate::definition::nearest;
-use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader};
+use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
 pub(super) fn apis(
@@ -65,6 +65,9 @@ fn one(
     let upstream = upstream::upstream(&api.upstream, own, files, faults);
     let forward = forward(api, faults);
     let routes = route::routes(&api.routes, known, faults);
+    if upstream.protocol == UpstreamProtocol::Http2 {
+        route::no_upgrades(&api.routes, faults);
+    }
     let (definition, signing_secret) = definition?;
     Some(ApiPlan {
         definition,

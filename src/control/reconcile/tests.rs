@@ -99,6 +99,9 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
         upstream: UpstreamPlan::to(vec![ServerAddress::tcp("127.0.0.1", 3000)]),
         forward: ForwardPlan::default(),
         routes: vec![RoutePlan {
+            idle_timeout: None,
+            upgrade: None,
+            on_expiry: Default::default(),
             pattern: PathPattern::parse("/items").unwrap(),
             methods: Vec::new(),
             require: RequirementPlan::Token(Conditions {

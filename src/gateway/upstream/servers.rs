@@ -48,8 +48,14 @@ impl Servers {
         })
     }
 
+    /// The server for a request, by [`Self::choose`].
+    pub(in crate::gateway) fn chosen(&self) -> Option<(ServerId, &Server)> {
+        let id = self.choose()?;
+        Some((id, self.get(id)?))
+    }
+
     /// The server for a request. `None`: the checks say of every one that it is down.
-    pub(in crate::gateway) fn choose(&self) -> Option<ServerId> {
+    fn choose(&self) -> Option<ServerId> {
         match &*self.servers {
             [only] => (!only.health.is_down()).then_some(ServerId(0)),
             _ => self.choose_but(&[]),
