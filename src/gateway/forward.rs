@@ -15,7 +15,8 @@ use hyper::body::Incoming;
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
 use super::deadline::Deadline;
 use super::upstream::{Held, Sent, ServerId, Servers, send};
-use crate::policy::{Permit, Reason};
+use crate::policy::{Permit, Reason, Route};
+use crate::snapshot::Target;
 
 /// A response head, with what its body needs.
 #[derive(Debug)]
@@ -40,6 +41,16 @@ pub(super) struct Waits {
     pub(super) connect: Duration,
     /// From sending the request, or the last part of its body, to the response head.
     pub(super) head: Duration,
+}
+
+impl Waits {
+    /// Those of a route.
+    pub(super) fn of(route: &Route, target: &Target) -> Self {
+        Self {
+            connect: target.connect_timeout,
+            head: route.timeout.unwrap_or(target.timeout),
+        }
+    }
 }
 
 /// Sends a request to a server and waits for the head of the response.

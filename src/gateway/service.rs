@@ -26,8 +26,7 @@ use super::stream::{StreamEnd, is_stream};
 use super::upgrade::Handshake;
 use super::verified::CachedVerifier;
 use super::worker::{Connection, View, Worker};
-use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, Route, RouteId, decide};
-use crate::snapshot::Target;
+use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, RouteId, decide};
 use crate::snapshot::handoff::MissAnswer;
 use crate::token::UnixSeconds;
 
@@ -213,8 +212,7 @@ impl Worker {
                 return Serving::now(failed(reason, route_id, &view, &reply, record));
             }
         };
-        let chosen = servers.choose();
-        let Some((chosen, server)) = chosen.and_then(|chosen| Some((chosen, servers.get(chosen)?))) else {
+        let Some((chosen, server)) = servers.chosen() else {
             discard(body, &self.deadlines);
             return Serving::now(failed(Reason::UpstreamUnhealthy, route_id, &view, &reply, record));
         };
@@ -236,9 +234,8 @@ impl Worker {
         let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
         record.sent_to(&server.pool, progress.as_ref());
         let request = Request::from_parts(parts, body);
-        let waits = waits(route, target);
+        let (waits, servers) = (Waits::of(route, target), Rc::clone(servers));
         let pause = route.idle_timeout.unwrap_or(target.idle_timeout);
-        let servers = Rc::clone(servers);
         let now = Instant::now();
         let deadline = self.deadlines.after(waits.head, now);
         let call = asks.call_time.map(|time| self.deadlines.after(time, now));
@@ -381,13 +378,6 @@ fn key_miss(decision: &Decision) -> Option<KeyMiss<'_>> {
     match decision {
         Decision::Refuse(denial) => denial.key_miss(),
         Decision::Forward(permit) => permit.shadow().and_then(Denial::key_miss),
-    }
-}
-
-fn waits(route: &Route, target: &Target) -> Waits {
-    Waits {
-        connect: target.connect_timeout,
-        head: route.timeout.unwrap_or(target.timeout),
     }
 }
 

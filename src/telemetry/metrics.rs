@@ -10,8 +10,8 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use crate::telemetry::RouteMetrics;
 use crate::telemetry::families::{Families, Labels, drop_series, register_process};
+use crate::telemetry::{RouteMetrics, TunnelEnd};
 
 /// Everything that is counted. Cheap to clone: every family is shared.
 #[derive(Clone, Debug)]
@@ -58,21 +58,6 @@ pub enum Stage {
     Verify,
     /// Waiting for a key fetch.
     KeyWait,
-}
-
-/// How a tunnel came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TunnelEnd {
-    /// By its client or its upstream.
-    Closed,
-    /// Nothing moved for too long.
-    Idle,
-    /// The token that opened it is good no longer.
-    Expired,
-    /// The process ends.
-    Drained,
-    /// A connection broke.
-    Broken,
 }
 
 /// What became of an unknown `kid`.
@@ -338,26 +323,6 @@ impl Stage {
             Self::Decide => "decide",
             Self::Verify => "verify",
             Self::KeyWait => "key_wait",
-        }
-    }
-}
-
-impl TunnelEnd {
-    const ALL: [Self; 5] = [
-        Self::Closed,
-        Self::Idle,
-        Self::Expired,
-        Self::Drained,
-        Self::Broken,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Idle => "idle",
-            Self::Expired => "expired",
-            Self::Drained => "drained",
-            Self::Broken => "broken",
         }
     }
 }

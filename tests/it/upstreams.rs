@@ -224,6 +224,7 @@ fn a_server_that_hangs_is_given_up() {
         if let Ok(Some(head)) = wire.within(DEADLINE).head() {
             if head.start.contains("drip") {
                 // A head that never ends.
+                let _ = wire.send(b"HTTP/1.1 200 OK\r\nx-a: ");
                 while wire.send(b"x").is_ok() {
                     std::thread::park_timeout(Duration::from_millis(20));
                 }
@@ -296,7 +297,7 @@ fn heads_without_measure_are_refused() {
     let (issuer, upstream) = (Issuer::start(), Upstream::start());
     let gateway = gateway(&issuer, &upstream.url(), "");
     let many: String = (0..101).map(|n| format!("x-{n}: 1\r\n")).collect();
-    let long = format!("x-long: {}\r\n", "x".repeat(70 << 10));
+    let long = format!("x-long: {}\r\n", "x".repeat(300 << 10));
     for (name, lines) in [("many lines", many), ("a long line", long)] {
         upstream.next(Behaviour::Raw(
             format!("HTTP/1.1 200 OK\r\n{lines}content-length: 0\r\n\r\n").into_bytes(),
@@ -387,7 +388,7 @@ fn a_request_body_is_not_sent_twice() {
         let mut stream = wire.stream().try_clone().unwrap();
         if let Ok(Some(head)) = wire.within(DEADLINE).head() {
             let mut body = wire.take_buffer();
-            if head.start.starts_with("POST") {
+            if head.start.starts_with("POST") && body.is_empty() {
                 let mut part = [0; 1024];
                 let count = stream.read(&mut part).unwrap_or_default();
                 body.extend(&part[..count]);

@@ -256,7 +256,10 @@ fn checks_speak_what_the_server_speaks_and_know_other_statuses() {
         ),
     );
     http2.wait_for_requests(2);
-    assert_eq!(http2.last().head.uri, format!("{}/healthz", http2.url()));
+    assert_eq!(
+        http2.last().head.uri.to_string(),
+        format!("{}/healthz", http2.url())
+    );
     assert_eq!(first.client().get("/p/a", &[]).status, 200);
     let second = gateway(&issuer, &format!("{{ servers: ['{}'], {check} }}", http1.url()));
     http1.wait_for_requests(3);

@@ -53,6 +53,17 @@ fn a_server_with_the_right_certificate_is_believed() {
     assert_eq!(elsewhere.seen()[0].server_name.as_deref(), Some("items.internal"));
 }
 
+/// A server that is not the one that is meant.
+struct WrongServer<'a> {
+    name: &'a str,
+    certified: &'a Certified,
+    alpn: &'a [&'a str],
+    clients: Option<&'a Authority>,
+    more: &'a str,
+    /// What the log says about it.
+    log: &'a str,
+}
+
 /// Every way in which a server can fail to be the one that is meant: nothing is sent to it, the client learns that
 /// there is no upstream, and the log says why.
 #[test]
@@ -63,43 +74,43 @@ fn a_server_with_a_wrong_certificate_gets_nothing() {
         params.not_after = date_time_ymd(2021, 1, 1);
     });
     let good = authority.issue("localhost");
-    let cases: [(&str, &Certified, &[&str], Option<&Authority>, &str, &str); 6] = [
-        ("expired", &expired, &[], None, "", "expired"),
-        (
-            "another name",
-            &authority.issue("other.test"),
-            &[],
-            None,
-            "",
-            "NotValidForName",
-        ),
-        (
-            "another authority",
-            &stranger.issue("localhost"),
-            &[],
-            None,
-            "",
-            "UnknownIssuer",
-        ),
-        (
-            "another name than the configured",
-            &good,
-            &[],
-            None,
-            "server_name: items.internal",
-            "NotValidForName",
-        ),
-        ("no HTTP/2", &good, &["http/1.1"], None, "http2", "TLS"),
-        (
-            "a client certificate is needed",
-            &good,
-            &[],
-            Some(&stranger),
-            "",
-            "",
-        ),
+    let named_other = authority.issue("other.test");
+    let of_stranger = stranger.issue("localhost");
+    let case = |name, certified, log| WrongServer {
+        name,
+        certified,
+        log,
+        alpn: &[],
+        clients: None,
+        more: "",
+    };
+    let cases = [
+        case("expired", &expired, "expired"),
+        case("another name", &named_other, "not valid for name"),
+        case("another authority", &of_stranger, "UnknownIssuer"),
+        WrongServer {
+            more: "server_name: items.internal",
+            ..case("another name than the configured", &good, "not valid for name")
+        },
+        WrongServer {
+            more: "http2",
+            alpn: &["http/1.1"],
+            ..case("no HTTP/2", &good, "TLS")
+        },
+        WrongServer {
+            clients: Some(&stranger),
+            ..case("a client certificate is needed", &good, "")
+        },
     ];
-    for (name, certified, alpn, clients, more, log) in cases {
+    for case in cases {
+        let WrongServer {
+            name,
+            certified,
+            alpn,
+            clients,
+            more,
+            log,
+        } = case;
         let upstream = TlsUpstream::start(certified, alpn, clients);
         let more = match more {
             "http2" => ", http2: true, tls: { ca: CA }".to_owned(),

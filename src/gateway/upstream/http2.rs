@@ -275,6 +275,10 @@ async fn connect(stream: UpstreamStream, slot: OpenSlot, round: u32) -> Option<R
 
 /// `Host` becomes `:authority`, and nothing is left that concerns an HTTP/1.1 connection (RFC 9113 section 8.2.2).
 fn to_http2(request: Request<RequestBody>, scheme: Scheme) -> Option<Request<RequestBody>> {
+    // It may have been made ready for another server, or have waited.
+    if request.version() == Version::HTTP_2 {
+        return Some(request);
+    }
     let (mut parts, body) = request.into_parts();
     let host = parts.headers.remove(HOST)?;
     parts.headers.remove(CONNECTION);

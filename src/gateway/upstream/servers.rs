@@ -48,8 +48,14 @@ impl Servers {
         })
     }
 
+    /// The server for a request, by [`Self::choose`].
+    pub(in crate::gateway) fn chosen(&self) -> Option<(ServerId, &Server)> {
+        let id = self.choose()?;
+        Some((id, self.get(id)?))
+    }
+
     /// The server for a request. `None`: the checks say of every one that it is down.
-    pub(in crate::gateway) fn choose(&self) -> Option<ServerId> {
+    fn choose(&self) -> Option<ServerId> {
         match &*self.servers {
             [only] => (!only.health.is_down()).then_some(ServerId(0)),
             _ => self.choose_but(&[]),
@@ -73,7 +79,7 @@ impl Servers {
         self.choose_of(up.filter(is_untried))
     }
 
-    fn choose_of(&self, ids: impl Iterator<Item = ServerId> + Clone) -> Option<ServerId> {
+    fn choose_of(&self, mut ids: impl Iterator<Item = ServerId> + Clone) -> Option<ServerId> {
         let count = ids.clone().count();
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
@@ -84,7 +90,7 @@ impl Servers {
         }
         // Any other one.
         let step = 1 + self.next_random() % (count - 1);
-        let other = ids.clone().nth((first + step) % count)?;
+        let other = ids.nth((first + step) % count)?;
         Some(if self.in_use(other) < self.in_use(in_turn) {
             other
         } else {
