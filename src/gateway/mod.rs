@@ -8,6 +8,7 @@ mod body;
 mod deadline;
 mod forward;
 mod headers;
+mod pace;
 mod pool;
 mod record;
 mod respond;

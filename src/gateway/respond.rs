@@ -49,6 +49,11 @@ impl Reply {
         }
     }
 
+    /// Whether the client calls by gRPC.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.dialect == Dialect::Grpc
+    }
+
     /// Answers a refusal. `retry_after` is in seconds.
     pub(super) fn refuse(
         &self,

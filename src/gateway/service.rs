@@ -13,9 +13,10 @@ use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
-use super::body::{RequestBody, ResponseBody, discard};
+use super::body::{RequestBody, RequestProgress, ResponseBody, discard};
 use super::forward::{Forwarded, Waits, forward};
 use super::headers;
+use super::pace::Pace;
 use super::record::Record;
 use super::respond::Reply;
 use super::sanitize::SanitizedHead;
@@ -201,8 +202,8 @@ impl Worker {
             &connection,
             reply.request_id,
         );
-        let pause = self.shared.settings.timeouts.body;
-        let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
+        let pace = self.pace(&reply);
+        let (body, progress) = RequestBody::new(body, limit, pace, &self.deadlines, &view.snapshot);
         record.sent_to(server, progress.as_ref());
         let request = Request::from_parts(parts, body);
         let (waits, server, pause) = (waits(route, target), Rc::clone(server), target.idle_timeout);
@@ -217,6 +218,7 @@ impl Worker {
                 }) => {
                     headers::to_client(response.headers_mut());
                     record.answered(response.status());
+                    request_progress.as_deref().map(RequestProgress::answered);
                     response.map(|incoming| {
                         ResponseBody::upstream(
                             incoming,
@@ -231,6 +233,20 @@ impl Worker {
                 Err(reason) => failed(reason, route_id, &view, &reply, record),
             }
         }))
+    }
+}
+
+impl Worker {
+    /// A call of gRPC may be a stream of rare messages.
+    fn pace(&self, reply: &Reply) -> Pace {
+        let settings = &self.shared.settings;
+        Pace {
+            pause: settings.timeouts.body,
+            rate: match reply.is_grpc() {
+                true => 0,
+                false => settings.limits.body_rate,
+            },
+        }
     }
 }
 
