@@ -49,3 +49,9 @@ mod cli;
 
 #[path = "it/properties.rs"]
 mod properties;
+
+#[path = "it/path_spellings.rs"]
+mod path_spellings;
+
+#[path = "it/http1_corpus.rs"]
+mod http1_corpus;
