@@ -55,3 +55,6 @@ mod path_spellings;
 
 #[path = "it/http1_corpus.rs"]
 mod http1_corpus;
+
+#[path = "it/http2_corpus.rs"]
+mod http2_corpus;

@@ -75,7 +75,14 @@ fn none_gets_through(ask: impl Fn(&World, &[u8]) -> Option<u16>) {
     assert!(through.is_empty(), "{through:#?}");
     assert_eq!((world.upstream.requests(), world.upstream.broken()), (0, 0));
     // The same world lets pass what it should: nothing above was refused for another reason.
-    for path in ["/", "/public/", "/public/a/b", "/administrator", "/x/admin", "/public/%C3%A9?x=/../admin"] {
+    for path in [
+        "/",
+        "/public/",
+        "/public/a/b",
+        "/administrator",
+        "/x/admin",
+        "/public/%C3%A9?x=/../admin",
+    ] {
         assert_eq!(ask(&world, path.as_bytes()), Some(200), "{path}");
     }
     assert_eq!(world.upstream.requests(), 6);
@@ -101,7 +108,14 @@ fn with_a_token_what_arrives_is_what_was_sent() {
     for (line, path, bytes) in spellings() {
         let before = world.upstream.requests();
         let mut client = world.gateway.client();
-        client.send([b"GET ", bytes.as_slice(), b" HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer "].concat());
+        client.send(
+            [
+                b"GET ",
+                bytes.as_slice(),
+                b" HTTP/1.1\r\nHost: a.test\r\nAuthorization: Bearer ",
+            ]
+            .concat(),
+        );
         client.send(format!("{token}\r\n\r\n"));
         let status = client.response().status;
         if status == 200 {

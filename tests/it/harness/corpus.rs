@@ -4,7 +4,9 @@ use std::path::Path;
 
 /// The lines of a table that are neither empty nor a comment, with their numbers.
 pub(crate) fn lines(name: &str) -> Vec<(usize, String)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(name);
     let text = std::fs::read_to_string(path).unwrap();
     text.lines()
         .enumerate()

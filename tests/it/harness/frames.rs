@@ -46,9 +46,7 @@ impl Frame {
             block = rest;
         }
         match block {
-            [first @ 0x88..=0x8e, ..] => {
-                Some([200, 204, 206, 304, 400, 404, 500][usize::from(first - 0x88)])
-            }
+            [first @ 0x88..=0x8e, ..] => Some([200, 204, 206, 304, 400, 404, 500][usize::from(first - 0x88)]),
             // A literal with the name of entry 8 of the static table.
             [0x48 | 0x08 | 0x18, length, rest @ ..] => {
                 let text = rest.get(..usize::from(length & 0x7f))?;
