@@ -38,6 +38,9 @@ mod keys;
 #[path = "it/reload.rs"]
 mod reload;
 
+#[path = "it/upstreams_http2.rs"]
+mod upstreams_http2;
+
 #[path = "it/drain.rs"]
 mod drain;
 
@@ -58,3 +61,12 @@ mod http1_corpus;
 
 #[path = "it/http2_corpus.rs"]
 mod http2_corpus;
+
+#[path = "it/upgrades.rs"]
+mod upgrades;
+
+#[path = "it/streams.rs"]
+mod streams;
+
+#[path = "it/exhaustion.rs"]
+mod exhaustion;

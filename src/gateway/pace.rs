@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use super::deadline::{Deadline, Deadlines};
+use super::deadline::{Deadlines, Patience};
 
 /// Before the rate of a body is looked at.
 const RATE_GRACE: Duration = Duration::from_secs(5);
@@ -21,20 +21,12 @@ pub(super) struct Pace {
     pub(super) rate: u32,
 }
 
-/// How long a sender may pause. A deadline is set only once a body has to be waited for.
-#[derive(Debug)]
-pub(super) struct Patience {
-    pause: Duration,
-    deadlines: Rc<Deadlines>,
-    deadline: Option<Deadline>,
-    is_stale: bool,
-}
-
-/// The same for a client, who has to keep a rate as well. Only the time counts in which it was waited for: what the
+/// A client that has to keep a rate beside its pauses. Only the time counts in which it was waited for: what the
 /// upstream takes its time for is no fault of the client's.
 #[derive(Debug)]
 pub(super) struct SenderPatience {
     patience: Patience,
+    pause: Duration,
     rate: u32,
     waited: Duration,
     waits_since: Option<Instant>,
@@ -42,45 +34,11 @@ pub(super) struct SenderPatience {
     is_short: bool,
 }
 
-impl Patience {
-    pub(super) fn new(pause: Duration, deadlines: &Rc<Deadlines>) -> Self {
-        Self {
-            pause,
-            deadlines: Rc::clone(deadlines),
-            deadline: None,
-            is_stale: false,
-        }
-    }
-
-    /// Something came.
-    pub(super) fn renew(&mut self) {
-        self.is_stale = self.deadline.is_some();
-    }
-
-    /// Nothing came; whether that has lasted too long. Registers for being woken.
-    pub(super) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let pause = self.pause;
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| self.deadlines.after(pause, Instant::now()));
-        if std::mem::take(&mut self.is_stale) {
-            deadline.renew(pause, Instant::now());
-        }
-        deadline.is_over(cx)
-    }
-
-    /// Waits so long from now instead.
-    fn wait_for(&mut self, wait: Duration, now: Instant) {
-        if let Some(deadline) = &mut self.deadline {
-            deadline.renew(wait, now);
-        }
-    }
-}
-
 impl SenderPatience {
     pub(super) fn new(pace: Pace, deadlines: &Rc<Deadlines>) -> Self {
         Self {
             patience: Patience::new(pace.pause, deadlines),
+            pause: pace.pause,
             rate: pace.rate,
             waited: Duration::ZERO,
             waits_since: None,
@@ -105,7 +63,7 @@ impl SenderPatience {
                 return true;
             }
             self.is_short = false;
-            self.patience.wait_for(self.patience.pause, Instant::now());
+            self.patience.wait_for(self.pause, Instant::now());
             return self.patience.is_over(cx);
         }
         if self.rate == 0 || is_answered || self.waits_since.is_some() {
@@ -115,7 +73,7 @@ impl SenderPatience {
         self.waits_since = Some(now);
         let earned = Duration::from_secs(bytes / u64::from(self.rate));
         let left = (RATE_GRACE + earned).saturating_sub(self.waited);
-        if left < self.patience.pause {
+        if left < self.pause {
             self.is_short = true;
             self.patience.wait_for(left, now);
         }

@@ -71,9 +71,9 @@ fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Reason> {
         if name.as_str().contains('_') {
             return Err(Reason::BadRequest);
         }
-        // We meet this expectation ourselves, and cannot promise any other (RFC 9110 section 10.1.1).
+        // RFC 9110 section 10.1.1.
         if *name == EXPECT && !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
-            return Err(Reason::BadRequest);
+            return Err(Reason::ExpectationFailed);
         }
     }
     if bytes > limits.header_bytes || fields.len() > limits.headers {
