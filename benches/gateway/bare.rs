@@ -137,6 +137,12 @@ fn on_a_worker<F: Future<Output = ()>>(
         let settings = Rc::new(ConnectionSettings::new(&Limits::default(), &Timeouts::default()));
         let attached = listener.attach().expect("a socket");
         println!("{}", listener.address());
-        serve(attached, ConnectionSlots::new(10_000, refused), settings, watcher).await;
+        serve(
+            attached,
+            ConnectionSlots::new(10_000, None, refused),
+            settings,
+            watcher,
+        )
+        .await;
     });
 }

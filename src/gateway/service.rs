@@ -14,11 +14,12 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
 use super::asks::{self, Asks};
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, RequestProgress, ResponseBody};
 use super::deadline::Patience;
 use super::forward::{Failed, Forwarded, Waits, forward};
 use super::grpc::Dialect;
 use super::headers;
+use super::pace::Pace;
 use super::record::Record;
 use super::respond::{Reply, discard};
 use super::sanitize::SanitizedHead;
@@ -231,8 +232,14 @@ impl Worker {
             Dialect::Http => self.shared.settings.timeouts.body,
             Dialect::Grpc => self.stream_idle(&view, route_id),
         };
+<<<<<<< HEAD
         let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
         record.sent_to(&server.pool, progress.as_ref());
+=======
+        let pace = self.pace(pause, &reply);
+        let (body, progress) = RequestBody::new(body, limit, pace, &self.deadlines, &view.snapshot);
+        record.sent_to(server, progress.as_ref());
+>>>>>>> wt-hostile
         let request = Request::from_parts(parts, body);
         let (waits, servers) = (Waits::of(route, target), Rc::clone(servers));
         let pause = route.idle_timeout.unwrap_or(target.idle_timeout);
@@ -281,6 +288,7 @@ impl Worker {
                     record.went_to(&servers, server);
                     headers::to_client(response.headers_mut());
                     record.answered(response.status());
+                    request_progress.as_deref().map(RequestProgress::answered);
                     response.map(|incoming| {
                         ResponseBody::upstream(
                             incoming,
@@ -298,6 +306,17 @@ impl Worker {
                 }
             }
         }))
+    }
+}
+
+impl Worker {
+    /// A call of gRPC may be a stream of rare messages.
+    fn pace(&self, pause: Duration, reply: &Reply) -> Pace {
+        let rate = match reply.dialect {
+            Dialect::Http => self.shared.settings.limits.body_rate,
+            Dialect::Grpc => 0,
+        };
+        Pace { pause, rate }
     }
 }
 

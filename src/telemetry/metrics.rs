@@ -27,6 +27,7 @@ pub struct Metrics {
     pub requests_in_flight: IntGauge,
     /// Connections closed at once because `limits.connections` were open.
     pub connections_refused: IntCounter,
+    connection_errors: IntCounterVec,
     jwks_fetches: IntCounterVec,
     jwks_fetch_duration: Histogram,
     jwks_last_success: IntGaugeVec,
@@ -147,6 +148,11 @@ impl Metrics {
                 "connections_refused_total",
                 "Connections closed at once because of the limit.",
             )?,
+            connection_errors: make.counters(
+                "connection_errors_total",
+                "Connections that ended for a fault of their client, or broke.",
+                &["kind"],
+            )?,
             jwks_fetches: make.counters("jwks_fetches_total", "Key fetches.", &["issuer", "result"])?,
             jwks_fetch_duration: make.histogram(
                 "jwks_fetch_duration_seconds",
@@ -222,6 +228,11 @@ impl Metrics {
     /// The timer of a stage. Resolve it once.
     pub fn stage(&self, stage: Stage) -> Histogram {
         self.auth_duration.with_label_values(&[stage.label()])
+    }
+
+    /// Connections that ended like this; the words are those of `net::ConnectionEnd`.
+    pub fn connection_errors(&self, kind: &'static str) -> IntCounter {
+        self.connection_errors.with_label_values(&[kind])
     }
 
     /// Counters of one issuer, at 0 where they are new.
@@ -403,7 +414,11 @@ mod tests {
         metrics.issuer("https://issuer/").fetches("timeout").inc();
         metrics.cache("token");
         metrics.upstream("127.0.0.1:3000");
+<<<<<<< HEAD
         metrics.upstream_is_healthy("127.0.0.1:3000", true);
+=======
+        metrics.connection_errors("slow_head");
+>>>>>>> wt-hostile
         metrics.certificate_expiry("server");
         metrics.config_in_force(7, "abc");
         let text = metrics.encode().unwrap();
@@ -430,6 +445,7 @@ scopegate_http_requests_total{code="401",method="GET",route="/items/{id}",source
 # TYPE scopegate_http_request_duration_seconds histogram
 scopegate_http_requests_in_flight 0
 scopegate_connections_refused_total 0
+scopegate_connection_errors_total{kind="slow_head"} 0
 scopegate_jwks_fetches_total{issuer="https://issuer/",result="success"} 0
 scopegate_jwks_fetches_total{issuer="https://issuer/",result="timeout"} 1
 # TYPE scopegate_jwks_fetch_duration_seconds histogram
