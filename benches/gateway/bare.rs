@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{HOST, HeaderValue};
+use http::header::{CONNECTION, HOST, HeaderValue};
 use http::{Request, Response, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -65,12 +65,9 @@ async fn send(
     if request.version() == Version::HTTP_2 {
         to_http1(&mut request);
     }
-    let pooled = idle.borrow_mut().pop();
-    let mut sender = match pooled {
-        Some(sender) => sender,
-        None => connect(upstream).await,
-    };
-    sender.ready().await.expect("a connection that stands");
+    // It is about the client's connection, and would end the one to the upstream.
+    request.headers_mut().remove(CONNECTION);
+    let mut sender = take(idle, upstream).await;
     let response = sender.send_request(request).await.expect("an answer");
     let idle = Rc::clone(idle);
     response.map(|incoming| Lent {
@@ -79,7 +76,20 @@ async fn send(
     })
 }
 
-/// The one thing that has to be edited: HTTP/1.1 has the host in a header.
+/// A connection that stands: one from the pool, or a new one.
+async fn take(idle: &Pool, upstream: std::net::SocketAddr) -> SendRequest<Incoming> {
+    loop {
+        let pooled = idle.borrow_mut().pop();
+        let Some(mut sender) = pooled else {
+            return connect(upstream).await;
+        };
+        if sender.ready().await.is_ok() {
+            return sender;
+        }
+    }
+}
+
+/// What HTTP/2 asks of a forward: HTTP/1.1 has the host in a header.
 fn to_http1(request: &mut Request<Incoming>) {
     let host = request.uri().authority().expect("an authority").as_str();
     let host = HeaderValue::from_str(host).expect("a host");

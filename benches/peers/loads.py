@@ -38,13 +38,13 @@ class LoadFailed(Exception):
 
 def wrk_command(shot, threads=1):
     command = [WRK, f"-t{threads}", f"-c{shot.connections}", f"-d{shot.seconds}s", "--timeout", "10s"]
-    if shot.token:
-        command += ["-H", f"Authorization: Bearer {shot.token}"]
-    if shot.close:
-        command += ["-H", "Connection: close"]
     environment = dict(os.environ)
+    if shot.token:
+        environment["TOKEN"] = shot.token
     if shot.tokens:
         environment |= {"TOKENS": str(shot.tokens), "FROM": str(shot.first), "COUNT": str(shot.count)}
+    if shot.close:
+        environment["CLOSE"] = "yes"
     if shot.pause:
         environment["PAUSE"] = str(shot.pause)
     return [*command, "-s", str(HERE / "conf/wrk.lua"), shot.url], environment
@@ -61,7 +61,7 @@ def start_wrk(shot, cores, threads=1, nice=0):
 def finish_wrk(child, shot):
     """Requests, seconds, refusals, errors, p50 and p99 in milliseconds."""
     try:
-        out = child.communicate(timeout=shot.seconds * 3 + 30)[0]
+        out = child.communicate(timeout=shot.seconds * 3 + 15)[0]
     except subprocess.TimeoutExpired:
         child.kill()
         child.communicate()
@@ -86,7 +86,14 @@ def run_wrk(shot, cores):
 
 def run_h2load(shot, cores):
     with tempfile.NamedTemporaryFile() as log:
-        command = [H2LOAD, "-t1", f"-c{HTTP2_CONNECTIONS}", f"-m{STREAMS}", f"-D{shot.seconds}", f"--log-file={log.name}"]
+        command = [
+            H2LOAD,
+            "-t1",
+            f"-c{HTTP2_CONNECTIONS}",
+            f"-m{STREAMS}",
+            f"-D{shot.seconds}",
+            f"--log-file={log.name}",
+        ]
         command += ["-H", f"authorization: Bearer {shot.token}", shot.url]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=shot.seconds * 3 + 30, preexec_fn=on_cores(cores)

@@ -138,7 +138,10 @@ def start_bare(binary):
         servers, ports = [], {}
         for door, role in [("http", "role-bare"), ("http2", "role-bare-http2")]:
             server = setup.servers.start(
-                f"{name}-{door}", [binary, role, f"127.0.0.1:{setup.upstream}"], cores, setup.folder / f"{name}-{door}.log"
+                f"{name}-{door}",
+                [binary, role, f"127.0.0.1:{setup.upstream}"],
+                cores,
+                setup.folder / f"{name}-{door}.log",
             )
             wait_for("no address", lambda server=server: server.said().endswith("\n"), server)
             servers.append(server)
@@ -172,7 +175,12 @@ def start_haproxy(binary, check):
         ports = dict(zip(["http", "http2", "tls"], free_ports(3)))
         key = setup.keys / "public.pem" if algorithm == "RS256" else (setup.keys / "hs256.secret").read_text()
         config = setup.render(
-            "haproxy.cfg", name, CHECK=check, ALG=algorithm, KEY=key, **{door.upper(): port for door, port in ports.items()}
+            "haproxy.cfg",
+            name,
+            CHECK=check,
+            ALG=algorithm,
+            KEY=key,
+            **{door.upper(): port for door, port in ports.items()},
         )
         return launch(setup, name, [binary, "-db", "-f", config], ports, cores)
 
@@ -202,7 +210,9 @@ def start_upstream(setup, cores):
 
 
 def launch(setup, name, command, ports, cores, environment=None):
-    server = setup.servers.start(name, [str(part) for part in command], cores, setup.folder / f"{name}.log", environment)
+    server = setup.servers.start(
+        name, [str(part) for part in command], cores, setup.folder / f"{name}.log", environment
+    )
     for door, port in ports.items():
         wait_for(f"nothing listens at its door {door}", lambda port=port: listens(port), server)
     return Running([server], ports)

@@ -41,10 +41,14 @@ def table(head, rows):
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
 
     def line(row):
-        cells = [cell.ljust(widths[0]) if column == 0 else cell.rjust(widths[column]) for column, cell in enumerate(row)]
+        cells = [
+            cell.ljust(widths[0]) if column == 0 else cell.rjust(widths[column]) for column, cell in enumerate(row)
+        ]
         return "| " + " | ".join(cells) + " |"
 
-    rule = "|" + "|".join("-" * (width + 2) if column == 0 else "-" * (width + 1) + ":" for column, width in enumerate(widths))
+    rule = "|" + "|".join(
+        "-" * (width + 2) if column == 0 else "-" * (width + 1) + ":" for column, width in enumerate(widths)
+    )
     return "\n".join([line(head), rule + "|", *map(line, rows)])
 
 
@@ -60,13 +64,22 @@ def workload_table(results, name):
     for peer, figures in sorted(runs.items(), key=lambda item: median(item[1], "cpu")):
         cpu = median(figures, "cpu")
         costs = [run["cpu"] for run in figures]
-        row = [peer, f"{median(figures, 'rate'):,.0f}", f"{median(figures, 'p50'):.2f}", f"{median(figures, 'p99'):.2f}"]
+        row = [
+            peer,
+            f"{median(figures, 'rate'):,.0f}",
+            f"{median(figures, 'p50'):.2f}",
+            f"{median(figures, 'p99'):.2f}",
+        ]
         row += [f"{cpu:.1f}", f"{min(costs):.1f}–{max(costs):.1f}", f"{cpu / bare:.2f}" if bare and not flood else "–"]
         row += [f"× {ours / cpu:.2f}" if ours and not flood else "–"]
         row += [f"{median(figures, 'core'):.0%}", f"{median(figures, 'others'):.0%}"]
         row += [f"{median(figures, 'peak'):.1f}"] if fresh else []
         if flood:
-            row += [f"{median(figures, 'alone'):.2f}", f"{median(figures, 'ratio'):.2f}", f"{median(figures, 'flood'):,.0f}"]
+            row += [
+                f"{median(figures, 'alone'):.2f}",
+                f"{median(figures, 'ratio'):.2f}",
+                f"{median(figures, 'flood'):,.0f}",
+            ]
         rows.append(row)
     skipped = [f"Without {peer}: {why}." for (workload, peer), why in results.skipped.items() if workload == name]
     return "\n\n".join([f"### {name}", WORKLOADS[name].about + ".", *([table(head, rows)] if rows else []), *skipped])
@@ -91,8 +104,8 @@ def workers_table(results):
 def memory_text(results):
     found = results.memory
     return (
-        f"### memory\n\n{ALONE['memory']}. RSS of scopegate: {found['start']:.1f} MiB at its start, {found['filled']:.1f} once "
-        f"the cache had been filled twice over, {found['end']:.1f} after all of them ({found['peak']:.1f} at its highest); "
+        f"### memory\n\n{ALONE['memory']}. RSS of scopegate: {found['start']:.1f} MiB at its start, "
+        f"{found['filled']:.1f} once the cache had been filled twice over, {found['end']:.1f} after all of them ({found['peak']:.1f} at its highest); "
         f"{found['entries']} entries of at most {found['cache']:,}."
     )
 
@@ -130,7 +143,12 @@ def targets(results, checking):
     at_most("forged: its cost over a request without a token, in verifications", extra, 1.5)
     at_most("flood: p99 of good requests beside none", results.get("flood", "scopegate", "ratio"), 2)
     smallest, whose = results.best("connections", "peak", [peer for peer in rivals if peer.startswith("envoy")])
-    ratio(f"connections: peak RSS beside {whose or 'Envoy'}", results.get("connections", "scopegate", "peak"), smallest, 1 / 3)
+    ratio(
+        f"connections: peak RSS beside {whose or 'Envoy'}",
+        results.get("connections", "scopegate", "peak"),
+        smallest,
+        1 / 3,
+    )
     grown = results.memory["end"] / results.memory["filled"] if results.memory else None
     at_most("memory: RSS after all tokens beside RSS with the cache full", grown, 1.1)
     for load in ["forged", "cached"]:
@@ -152,7 +170,9 @@ def targets_table(results, checking):
         if results.verification
         else ""
     )
-    return "\n\n".join(["## Targets", "Ratios of medians.", table(["target", "measured", "asked for", "holds"], rows), verification])
+    return "\n\n".join(
+        ["## Targets", "Ratios of medians.", table(["target", "measured", "asked for", "holds"], rows), verification]
+    )
 
 
 def machine():

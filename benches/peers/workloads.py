@@ -33,7 +33,9 @@ class Workload:
 
 WORKLOADS = {
     "cached": Workload("one RS256 token that comes again and again", checking=False),
-    "distinct": Workload(f"{DISTINCT:,} RS256 tokens in turn, after one pass of misses", tokens="distinct.txt", count=DISTINCT),
+    "distinct": Workload(
+        f"{DISTINCT:,} RS256 tokens in turn, after one pass of misses", tokens="distinct.txt", count=DISTINCT
+    ),
     "new": Workload(
         f"{NEW:,} RS256 tokens, each sent once to a new process", tokens="distinct.txt", count=NEW, fresh=True
     ),
@@ -46,7 +48,9 @@ WORKLOADS = {
         f"before a request) while {FLOOD_CONNECTIONS} other connections send bad signatures as fast as they are refused"
     ),
     "large": Workload("a body of 64 KiB", checking=False, path="/large"),
-    "connections": Workload("256 connections, one RS256 token, a new process", checking=False, connections=256, fresh=True),
+    "connections": Workload(
+        "256 connections, one RS256 token, a new process", checking=False, connections=256, fresh=True
+    ),
     "connect": Workload("a connection for each request", checking=False, close=True),
     "http2": Workload(
         f"HTTP/2 in cleartext: {loads.HTTP2_CONNECTIONS} connections with {loads.STREAMS} streams each",
@@ -86,7 +90,9 @@ def run(setup, workload, running, upstream, cores, seconds):
     if workload.fresh:
         figures["peak"] = running.memory("VmHWM")
     if workload.count == NEW and figures["requests"] > NEW:
-        raise LoadFailed(f"{figures['requests']} requests: the tokens came again; --seconds is too long for this gateway")
+        raise LoadFailed(
+            f"{figures['requests']} requests: the tokens came again; --seconds is too long for this gateway"
+        )
     return figures
 
 
@@ -179,7 +185,8 @@ def workers(setup, peer, upstream, cores, rounds, seconds):
                 before = running.servers[0].threads_cpu()
                 one = shot(setup, kind, running.ports["http"], seconds)
                 figures = expect(
-                    measured(running, upstream, lambda one=one: loads.finish_wrk(loads.start_wrk(one, every, 2), one)), kind.refused
+                    measured(running, upstream, lambda one=one: loads.finish_wrk(loads.start_wrk(one, every, 2), one)),
+                    kind.refused,
                 )
                 spent = [cpu - before.get(thread, 0) for thread, cpu in running.servers[0].threads_cpu().items()]
                 figures["share"] = max(spent) / sum(spent)
@@ -190,4 +197,3 @@ def workers(setup, peer, upstream, cores, rounds, seconds):
         for process in server.processes():
             os.sched_setaffinity(process, cores)
     return found
-
