@@ -105,8 +105,8 @@ def memory_text(results):
     found = results.memory
     return (
         f"### memory\n\n{ALONE['memory']}. RSS of scopegate: {found['start']:.1f} MiB at its start, "
-        f"{found['filled']:.1f} once the cache had been filled twice over, {found['end']:.1f} after all of them ({found['peak']:.1f} at its highest); "
-        f"{found['entries']} entries of at most {found['cache']:,}."
+        f"{found['filled']:.1f} once the cache had been filled twice over, {found['end']:.1f} after all of them "
+        f"({found['peak']:.1f} at its highest); {found['entries']} entries of at most {found['cache']:,}."
     )
 
 
