@@ -38,6 +38,9 @@ mod keys;
 #[path = "it/reload.rs"]
 mod reload;
 
+#[path = "it/upstreams_http2.rs"]
+mod upstreams_http2;
+
 #[path = "it/drain.rs"]
 mod drain;
 
@@ -49,3 +52,9 @@ mod cli;
 
 #[path = "it/properties.rs"]
 mod properties;
+
+#[path = "it/upgrades.rs"]
+mod upgrades;
+
+#[path = "it/streams.rs"]
+mod streams;

@@ -8,6 +8,7 @@ mod definition;
 mod issuer;
 mod requirement;
 mod route;
+mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -213,6 +214,14 @@ fn timeouts(written: Option<&Timeouts>, faults: &mut Vec<Fault>) -> net::Timeout
     timeouts.header = period("header", written.header.as_ref(), timeouts.header, short, faults);
     timeouts.idle = period("idle", written.idle.as_ref(), timeouts.idle, long, faults);
     timeouts.body = period("body", written.body.as_ref(), timeouts.body, long, faults);
+    let stream_idle = written.stream_idle.as_ref();
+    timeouts.stream_idle = period(
+        "stream_idle",
+        stream_idle,
+        timeouts.stream_idle,
+        (SHORTEST, DAY),
+        faults,
+    );
     timeouts.drain = period("drain", written.drain.as_ref(), timeouts.drain, long, faults);
     let pre_drain = (Duration::ZERO, HOUR);
     timeouts.pre_drain = period(

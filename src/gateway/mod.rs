@@ -4,16 +4,22 @@
 //! of verified tokens, metrics and the access log. It must never write the snapshot, and never do I/O other than
 //! forwarding.
 
+mod asks;
 mod body;
 mod deadline;
 mod forward;
+mod grpc;
 mod headers;
 mod pool;
 mod record;
 mod respond;
 mod sanitize;
 mod service;
+mod stream;
+mod upgrade;
+mod upstream;
 mod verified;
+mod websocket;
 mod worker;
 
 pub use body::{BodyError, ResponseBody};

@@ -52,6 +52,9 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<Api>();
     the_same_keys::<Export>();
     the_same_keys::<UpstreamServers>();
+    the_same_keys::<UpstreamTls>();
+    the_same_keys::<Health>();
+    the_same_keys::<Ejection>();
     the_same_keys::<Forward>();
     the_same_keys::<Route>();
     the_same_keys::<Rule>();
@@ -71,8 +74,10 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "AccessLog",
         "AdminListener",
         "Api",
+        "Ejection",
         "Export",
         "Forward",
+        "Health",
         "Issuer",
         "Jwks",
         "Limits",
@@ -83,6 +88,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Timeouts",
         "TokenCache",
         "UpstreamServers",
+        "UpstreamTls",
     ]);
     // These are of the definition, whose own tests compare them.
     let of_definition = BTreeSet::from([
