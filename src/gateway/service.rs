@@ -232,14 +232,9 @@ impl Worker {
             Dialect::Http => self.shared.settings.timeouts.body,
             Dialect::Grpc => self.stream_idle(&view, route_id),
         };
-<<<<<<< HEAD
-        let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
-        record.sent_to(&server.pool, progress.as_ref());
-=======
         let pace = self.pace(pause, &reply);
         let (body, progress) = RequestBody::new(body, limit, pace, &self.deadlines, &view.snapshot);
-        record.sent_to(server, progress.as_ref());
->>>>>>> wt-hostile
+        record.sent_to(&server.pool, progress.as_ref());
         let request = Request::from_parts(parts, body);
         let (waits, servers) = (Waits::of(route, target), Rc::clone(servers));
         let pause = route.idle_timeout.unwrap_or(target.idle_timeout);

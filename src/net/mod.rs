@@ -20,12 +20,8 @@ pub use connector::{
 };
 pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
-<<<<<<< HEAD
-pub use listener::{BoundListener, ClientSocket, ConnectionSlots, accept_loop};
-pub use probe::{ProbeError, probe};
-=======
 pub use listener::{BoundListener, ClientSocket, accept_loop};
 pub use open_files::{connections_for, raise_open_files};
->>>>>>> wt-hostile
+pub use probe::{ProbeError, probe};
 pub use settings::{Limits, ListenerSettings, Timeouts};
 pub use slots::ConnectionSlots;

@@ -414,11 +414,8 @@ mod tests {
         metrics.issuer("https://issuer/").fetches("timeout").inc();
         metrics.cache("token");
         metrics.upstream("127.0.0.1:3000");
-<<<<<<< HEAD
         metrics.upstream_is_healthy("127.0.0.1:3000", true);
-=======
         metrics.connection_errors("slow_head");
->>>>>>> wt-hostile
         metrics.certificate_expiry("server");
         metrics.config_in_force(7, "abc");
         let text = metrics.encode().unwrap();
