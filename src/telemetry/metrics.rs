@@ -34,8 +34,8 @@ pub struct Metrics {
     jwks_unknown_kid: IntCounterVec,
     cache_requests: IntCounterVec,
     cache_entries: IntGaugeVec,
-    upstream_requests: IntCounterVec,
-    upstream_healthy: IntGaugeVec,
+    pub(super) upstream_requests: IntCounterVec,
+    pub(super) upstream_healthy: IntGaugeVec,
     /// Connections that have become tunnels, such as WebSockets.
     pub upgrades_open: IntGauge,
     upgrades: IntCounterVec,
@@ -111,21 +111,6 @@ pub struct CacheMetrics {
     pub misses: IntCounter,
     /// How many there are.
     pub entries: IntGauge,
-}
-
-/// What is counted for one upstream server.
-#[derive(Clone, Debug)]
-pub struct UpstreamMetrics {
-    /// A response head came.
-    pub ok: IntCounter,
-    /// No connection.
-    pub connect: IntCounter,
-    /// No response head in time.
-    pub timeout: IntCounter,
-    /// Broken HTTP or a broken connection.
-    pub protocol: IntCounter,
-    /// Refused here: too many connections.
-    pub overloaded: IntCounter,
 }
 
 impl Metrics {
@@ -263,25 +248,6 @@ impl Metrics {
         }
     }
 
-    /// Counters of one upstream server, `host:port` or `unix:/path`.
-    pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
-        let result = |result| self.upstream_requests.with_label_values(&[upstream, result]);
-        UpstreamMetrics {
-            ok: result("ok"),
-            connect: result("connect"),
-            timeout: result("timeout"),
-            protocol: result("protocol"),
-            overloaded: result("overloaded"),
-        }
-    }
-
-    /// Whether requests go to a server of this name.
-    pub fn upstream_is_healthy(&self, upstream: &str, is_healthy: bool) {
-        self.upstream_healthy
-            .with_label_values(&[upstream])
-            .set(i64::from(is_healthy));
-    }
-
     /// Tunnels that ended like this.
     pub fn upgrade_ended(&self, end: TunnelEnd) -> IntCounter {
         self.upgrades.with_label_values(&[end.label()])
@@ -319,16 +285,6 @@ impl Metrics {
         drop_series(&self.jwks_unknown_kid, is_gone);
         drop_series(&self.jwks_last_success, is_gone);
         drop_series(&self.jwks_keys, is_gone);
-    }
-
-    /// Drops the series of upstream servers that are gone.
-    pub fn retain_upstreams(&self, upstreams: &HashSet<&str>) {
-        drop_series(&self.upstream_requests, |label: Labels<'_>| {
-            !upstreams.contains(label.get("upstream"))
-        });
-        drop_series(&self.upstream_healthy, |label: Labels<'_>| {
-            !upstreams.contains(label.get("upstream"))
-        });
     }
 }
 

@@ -3,6 +3,7 @@
 mod settings;
 mod families;
 mod metrics;
+mod upstream_metrics;
 mod route_metrics;
 mod access_log;
 mod line;
@@ -10,6 +11,7 @@ mod health;
 
 pub use access_log::{AccessLog, AccessRecord};
 pub use health::{Missing, Readiness};
-pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, Stage, TunnelEnd, UnknownKid, UpstreamMetrics};
+pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, Stage, TunnelEnd, UnknownKid};
 pub use route_metrics::{Decision, RouteMetrics, Source};
 pub use settings::{AccessLogOutput, AccessLogSettings};
+pub use upstream_metrics::UpstreamMetrics;
