@@ -62,8 +62,20 @@ mod cli;
 #[path = "it/properties.rs"]
 mod properties;
 
+#[path = "it/path_spellings.rs"]
+mod path_spellings;
+
+#[path = "it/http1_corpus.rs"]
+mod http1_corpus;
+
+#[path = "it/http2_corpus.rs"]
+mod http2_corpus;
+
 #[path = "it/upgrades.rs"]
 mod upgrades;
 
 #[path = "it/streams.rs"]
 mod streams;
+
+#[path = "it/exhaustion.rs"]
+mod exhaustion;

@@ -1,6 +1,7 @@
 //! The thread of a worker: a runtime of its own, its accept loops, its connections.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -12,9 +13,11 @@ use tokio::sync::watch;
 use super::{StartError, system};
 use crate::gateway::{Connection, Shared, Worker};
 use crate::net::{
-    BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, Protocol, accept_loop, serve_connection,
+    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, DrainWatcher, Protocol, accept_loop,
+    serve_connection,
 };
 use crate::snapshot::handoff::Reader;
+use crate::telemetry::Metrics;
 
 /// How often a worker closes what has been idle for too long.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
@@ -70,14 +73,16 @@ impl WorkerThread {
             };
             let (worker, settings, drain) = (Rc::clone(&worker), Rc::clone(&settings), self.drain.clone());
             let protocol = *protocol;
+            let metrics = Arc::clone(&self.shared.metrics);
             let on_connection = move |stream, peer| {
                 let (worker, settings, drain) = (Rc::clone(&worker), Rc::clone(&settings), drain.clone());
                 let connection = Rc::new(Connection::cleartext(peer));
+                let metrics = Arc::clone(&metrics);
                 tokio::task::spawn_local(async move {
                     let service =
                         service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request));
                     let end = serve_connection(stream, protocol, &settings, service, drain).await;
-                    tracing::trace!(%peer, %end, "connection");
+                    ended(&metrics, peer, &end);
                 });
             };
             let (slots, drain) = (Arc::clone(&self.slots), self.drain.clone());
@@ -95,5 +100,16 @@ impl WorkerThread {
                 _ = tidy.tick() => worker.tidy(),
             }
         }
+    }
+}
+
+/// Counts how a connection ended where that is worth knowing. What hyper refuses by itself shows here alone.
+fn ended(metrics: &Metrics, peer: SocketAddr, end: &ConnectionEnd) {
+    match end.kind() {
+        Some(kind) => {
+            metrics.connection_errors(kind).inc();
+            tracing::debug!(%peer, kind, %end, "connection");
+        }
+        None => tracing::trace!(%peer, %end, "connection"),
     }
 }

@@ -10,6 +10,7 @@ mod deadline;
 mod forward;
 mod grpc;
 mod headers;
+mod pace;
 mod pool;
 mod record;
 mod respond;

@@ -14,16 +14,17 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
 use super::asks::{self, Asks};
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, RequestProgress, ResponseBody};
 use super::deadline::Patience;
 use super::forward::{Failed, Forwarded, Waits, forward};
 use super::grpc::Dialect;
 use super::headers;
+use super::pace::Pace;
 use super::record::Record;
 use super::respond::{Reply, discard};
 use super::sanitize::SanitizedHead;
-use super::stream::{StreamEnd, StreamTimes, is_stream};
-use super::upgrade::{Handshake, TunnelTimes};
+use super::stream::{StreamEnd, is_stream};
+use super::upgrade::Handshake;
 use super::verified::CachedVerifier;
 use super::worker::{Connection, View, Worker};
 use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, RouteId, decide};
@@ -231,7 +232,8 @@ impl Worker {
             Dialect::Http => self.shared.settings.timeouts.body,
             Dialect::Grpc => self.stream_idle(&view, route_id),
         };
-        let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
+        let pace = self.pace(pause, &reply);
+        let (body, progress) = RequestBody::new(body, limit, pace, &self.deadlines, &view.snapshot);
         record.sent_to(&server.pool, progress.as_ref());
         let request = Request::from_parts(parts, body);
         let (waits, servers) = (Waits::of(route, target), Rc::clone(servers));
@@ -256,15 +258,8 @@ impl Worker {
             match forwarded {
                 Ok(forwarded) if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     record.went_to(&servers, forwarded.server);
-                    let times = TunnelTimes {
-                        idle: self.stream_idle(&view, route_id),
-                        good_until: asks.good_until(),
-                    };
-                    let opened = match asks.handshake {
-                        Some(handshake) => handshake.accept(&self, forwarded, times, record),
-                        // Nobody has asked for another protocol.
-                        None => Err(record),
-                    };
+                    let opened =
+                        asks.open_tunnel(&self, forwarded, self.stream_idle(&view, route_id), record);
                     opened.unwrap_or_else(|record| {
                         failed(Reason::UpstreamProtocol, route_id, &view, &reply, record)
                     })
@@ -275,19 +270,20 @@ impl Worker {
                     request_progress,
                     server,
                 }) => {
-                    record.went_to(&servers, server);
                     let (mut pause, mut end) = (pause, None);
                     if is_stream(&response, reply.dialect) {
-                        let times = StreamTimes {
-                            idle: self.stream_idle(&view, route_id),
+                        pause = self.stream_idle(&view, route_id);
+                        end = Some(StreamEnd::new(
+                            reply.dialect,
                             call,
-                            good_until: asks.good_until(),
-                        };
-                        pause = times.idle;
-                        end = Some(StreamEnd::new(reply.dialect, times, &self.deadlines));
+                            asks.good_until(),
+                            &self.deadlines,
+                        ));
                     }
+                    record.went_to(&servers, server);
                     headers::to_client(response.headers_mut());
                     record.answered(response.status());
+                    request_progress.as_deref().map(RequestProgress::answered);
                     response.map(|incoming| {
                         ResponseBody::upstream(
                             incoming,
@@ -305,6 +301,17 @@ impl Worker {
                 }
             }
         }))
+    }
+}
+
+impl Worker {
+    /// A call of gRPC may be a stream of rare messages.
+    fn pace(&self, pause: Duration, reply: &Reply) -> Pace {
+        let rate = match reply.dialect {
+            Dialect::Http => self.shared.settings.limits.body_rate,
+            Dialect::Grpc => 0,
+        };
+        Pace { pause, rate }
     }
 }
 

@@ -2,7 +2,11 @@
 
 mod settings;
 mod drain;
+mod open_files;
+mod slots;
 mod listener;
+mod frames;
+mod streams;
 mod activity;
 mod connection;
 mod connector;
@@ -16,6 +20,8 @@ pub use connector::{
 };
 pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
-pub use listener::{BoundListener, ClientSocket, ConnectionSlots, accept_loop};
+pub use listener::{BoundListener, ClientSocket, accept_loop};
+pub use open_files::{connections_for, raise_open_files};
 pub use probe::{ProbeError, probe};
 pub use settings::{Limits, ListenerSettings, Timeouts};
+pub use slots::ConnectionSlots;

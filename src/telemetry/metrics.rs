@@ -10,8 +10,8 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use crate::telemetry::RouteMetrics;
 use crate::telemetry::families::{Families, Labels, drop_series, register_process};
+use crate::telemetry::{RouteMetrics, TunnelEnd};
 
 /// Everything that is counted. Cheap to clone: every family is shared.
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ pub struct Metrics {
     pub requests_in_flight: IntGauge,
     /// Connections closed at once because `limits.connections` were open.
     pub connections_refused: IntCounter,
+    connection_errors: IntCounterVec,
     jwks_fetches: IntCounterVec,
     jwks_fetch_duration: Histogram,
     jwks_last_success: IntGaugeVec,
@@ -34,8 +35,8 @@ pub struct Metrics {
     jwks_unknown_kid: IntCounterVec,
     cache_requests: IntCounterVec,
     cache_entries: IntGaugeVec,
-    pub(super) upstream_requests: IntCounterVec,
-    pub(super) upstream_healthy: IntGaugeVec,
+    upstream_requests: IntCounterVec,
+    upstream_healthy: IntGaugeVec,
     /// Connections that have become tunnels, such as WebSockets.
     pub upgrades_open: IntGauge,
     upgrades: IntCounterVec,
@@ -58,21 +59,6 @@ pub enum Stage {
     Verify,
     /// Waiting for a key fetch.
     KeyWait,
-}
-
-/// How a tunnel came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TunnelEnd {
-    /// By its client or its upstream.
-    Closed,
-    /// Nothing moved for too long.
-    Idle,
-    /// The token that opened it is good no longer.
-    Expired,
-    /// The process ends.
-    Drained,
-    /// A connection broke.
-    Broken,
 }
 
 /// What became of an unknown `kid`.
@@ -113,6 +99,21 @@ pub struct CacheMetrics {
     pub entries: IntGauge,
 }
 
+/// What is counted for one upstream server.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    /// A response head came.
+    pub ok: IntCounter,
+    /// No connection.
+    pub connect: IntCounter,
+    /// No response head in time.
+    pub timeout: IntCounter,
+    /// Broken HTTP or a broken connection.
+    pub protocol: IntCounter,
+    /// Refused here: too many connections.
+    pub overloaded: IntCounter,
+}
+
 impl Metrics {
     /// Registers every family. `reasons` are the words of the closed list, by index.
     ///
@@ -146,6 +147,11 @@ impl Metrics {
             connections_refused: make.counter(
                 "connections_refused_total",
                 "Connections closed at once because of the limit.",
+            )?,
+            connection_errors: make.counters(
+                "connection_errors_total",
+                "Connections that ended for a fault of their client, or broke.",
+                &["kind"],
             )?,
             jwks_fetches: make.counters("jwks_fetches_total", "Key fetches.", &["issuer", "result"])?,
             jwks_fetch_duration: make.histogram(
@@ -224,6 +230,11 @@ impl Metrics {
         self.auth_duration.with_label_values(&[stage.label()])
     }
 
+    /// Connections that ended like this; the words are those of `net::ConnectionEnd`.
+    pub fn connection_errors(&self, kind: &'static str) -> IntCounter {
+        self.connection_errors.with_label_values(&[kind])
+    }
+
     /// Counters of one issuer, at 0 where they are new.
     pub fn issuer(&self, issuer: &str) -> IssuerMetrics {
         let metrics = IssuerMetrics {
@@ -248,9 +259,28 @@ impl Metrics {
         }
     }
 
+    /// Counters of one upstream server, `host:port` or `unix:/path`.
+    pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
+        let result = |result| self.upstream_requests.with_label_values(&[upstream, result]);
+        UpstreamMetrics {
+            ok: result("ok"),
+            connect: result("connect"),
+            timeout: result("timeout"),
+            protocol: result("protocol"),
+            overloaded: result("overloaded"),
+        }
+    }
+
     /// Tunnels that ended like this.
     pub fn upgrade_ended(&self, end: TunnelEnd) -> IntCounter {
         self.upgrades.with_label_values(&[end.label()])
+    }
+
+    /// Whether requests go to a server of this name.
+    pub fn upstream_is_healthy(&self, upstream: &str, is_healthy: bool) {
+        self.upstream_healthy
+            .with_label_values(&[upstream])
+            .set(i64::from(is_healthy));
     }
 
     /// Unix time in seconds at which the certificate of this role (`server`, `client_ca`) ends.
@@ -286,6 +316,16 @@ impl Metrics {
         drop_series(&self.jwks_last_success, is_gone);
         drop_series(&self.jwks_keys, is_gone);
     }
+
+    /// Drops the series of upstream servers that are gone.
+    pub fn retain_upstreams(&self, upstreams: &HashSet<&str>) {
+        drop_series(&self.upstream_requests, |label: Labels<'_>| {
+            !upstreams.contains(label.get("upstream"))
+        });
+        drop_series(&self.upstream_healthy, |label: Labels<'_>| {
+            !upstreams.contains(label.get("upstream"))
+        });
+    }
 }
 
 impl Stage {
@@ -294,26 +334,6 @@ impl Stage {
             Self::Decide => "decide",
             Self::Verify => "verify",
             Self::KeyWait => "key_wait",
-        }
-    }
-}
-
-impl TunnelEnd {
-    const ALL: [Self; 5] = [
-        Self::Closed,
-        Self::Idle,
-        Self::Expired,
-        Self::Drained,
-        Self::Broken,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Idle => "idle",
-            Self::Expired => "expired",
-            Self::Drained => "drained",
-            Self::Broken => "broken",
         }
     }
 }
@@ -395,6 +415,7 @@ mod tests {
         metrics.cache("token");
         metrics.upstream("127.0.0.1:3000");
         metrics.upstream_is_healthy("127.0.0.1:3000", true);
+        metrics.connection_errors("slow_head");
         metrics.certificate_expiry("server");
         metrics.config_in_force(7, "abc");
         let text = metrics.encode().unwrap();
@@ -421,6 +442,7 @@ scopegate_http_requests_total{code="401",method="GET",route="/items/{id}",source
 # TYPE scopegate_http_request_duration_seconds histogram
 scopegate_http_requests_in_flight 0
 scopegate_connections_refused_total 0
+scopegate_connection_errors_total{kind="slow_head"} 0
 scopegate_jwks_fetches_total{issuer="https://issuer/",result="success"} 0
 scopegate_jwks_fetches_total{issuer="https://issuer/",result="timeout"} 1
 # TYPE scopegate_jwks_fetch_duration_seconds histogram

@@ -1,9 +1,9 @@
 //! What operators see: metrics, access log, health. It must never hold a token, a secret or an unbounded label.
 
 mod settings;
+mod tunnel;
 mod families;
 mod metrics;
-mod upstream_metrics;
 mod route_metrics;
 mod access_log;
 mod line;
@@ -11,7 +11,7 @@ mod health;
 
 pub use access_log::{AccessLog, AccessRecord};
 pub use health::{Missing, Readiness};
-pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, Stage, TunnelEnd, UnknownKid};
+pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, Stage, UnknownKid, UpstreamMetrics};
 pub use route_metrics::{Decision, RouteMetrics, Source};
 pub use settings::{AccessLogOutput, AccessLogSettings};
-pub use upstream_metrics::UpstreamMetrics;
+pub use tunnel::TunnelEnd;
