@@ -35,6 +35,16 @@ pub(super) struct Failed {
     pub(super) server: ServerId,
 }
 
+impl Failed {
+    /// The time of the whole request was over.
+    pub(super) fn too_late(server: ServerId) -> Self {
+        Self {
+            reason: Reason::UpstreamTimeout,
+            server,
+        }
+    }
+}
+
 /// How long the upstream may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waits {
