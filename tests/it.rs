@@ -38,6 +38,15 @@ mod keys;
 #[path = "it/reload.rs"]
 mod reload;
 
+#[path = "it/upstreams.rs"]
+mod upstreams;
+
+#[path = "it/upstreams_servers.rs"]
+mod upstreams_servers;
+
+#[path = "it/upstreams_tls.rs"]
+mod upstreams_tls;
+
 #[path = "it/upstreams_http2.rs"]
 mod upstreams_http2;
 

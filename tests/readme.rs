@@ -90,6 +90,7 @@ fn every_metric_has_its_row_with_its_labels() {
     metrics.issuer("issuer");
     metrics.cache("token");
     metrics.upstream("upstream");
+    metrics.upstream_is_healthy("upstream", true);
     metrics.connection_errors("silent");
     metrics.certificate_expiry("server");
     metrics.config_in_force(1, "hash");

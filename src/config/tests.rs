@@ -570,7 +570,7 @@ fn faults_of_routes() {
     );
     bad_route(
         "{path: /a, require: public, upgrade: [h2c]}",
-        "must be `websocket`",
+        "cannot be `h2c` (one of: websocket)",
     );
     bad_route("{path: /a, require: public, max_body: 0B}", "`max_body` is 0B");
     bad_route(

@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Version};
 
 use super::body::RequestProgress;
 use super::pool::ServerPool;
+use super::upstream::{ServerId, Servers};
 use super::worker::{RequestId, View, Worker};
 use crate::policy::{Denial, Permit, Reason, RouteId};
 use crate::snapshot::handoff::MissAnswer;
@@ -169,6 +170,18 @@ impl Record {
         if let Some(log) = &mut self.log {
             log.request = request.cloned();
             log.sent_at = Some(Instant::now());
+        }
+    }
+
+    /// Another server may have been asked in the end.
+    pub(super) fn went_to(&mut self, servers: &Servers, server: ServerId) {
+        let Some(server) = servers.get(server) else { return };
+        let is_known = self
+            .upstream
+            .as_ref()
+            .is_some_and(|known| Rc::ptr_eq(known, &server.pool));
+        if !is_known {
+            self.upstream = Some(Rc::clone(&server.pool));
         }
     }
 

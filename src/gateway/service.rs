@@ -16,19 +16,18 @@ use tokio::sync::watch;
 use super::asks::{self, Asks};
 use super::body::{RequestBody, RequestProgress, ResponseBody};
 use super::deadline::Patience;
-use super::forward::{Forwarded, Waits, forward};
+use super::forward::{Failed, Forwarded, Waits, forward};
 use super::grpc::Dialect;
 use super::headers;
 use super::pace::Pace;
 use super::record::Record;
 use super::respond::{Reply, discard};
 use super::sanitize::SanitizedHead;
-use super::stream::{StreamEnd, StreamTimes, is_stream};
-use super::upgrade::{Handshake, TunnelTimes};
+use super::stream::{StreamEnd, is_stream};
+use super::upgrade::Handshake;
 use super::verified::CachedVerifier;
 use super::worker::{Connection, View, Worker};
-use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, Route, RouteId, decide};
-use crate::snapshot::Target;
+use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, RouteId, decide};
 use crate::snapshot::handoff::MissAnswer;
 use crate::token::UnixSeconds;
 
@@ -194,10 +193,10 @@ impl Worker {
         } = job;
         let route_id = permit.route();
         let table = &view.snapshot.table;
-        let (Some(route), Some(target), Some(server)) = (
+        let (Some(route), Some(target), Some(servers)) = (
             table.route(route_id),
             view.snapshot.target(permit.api()),
-            view.server(&permit),
+            view.servers(&permit),
         ) else {
             return Serving::now(failed(Reason::Internal, route_id, &view, &reply, record));
         };
@@ -213,6 +212,10 @@ impl Worker {
                 discard(body, &self.deadlines);
                 return Serving::now(failed(reason, route_id, &view, &reply, record));
             }
+        };
+        let Some((chosen, server)) = servers.chosen() else {
+            discard(body, &self.deadlines);
+            return Serving::now(failed(Reason::UpstreamUnhealthy, route_id, &view, &reply, record));
         };
         headers::to_upstream(
             &mut parts,
@@ -231,34 +234,32 @@ impl Worker {
         };
         let pace = self.pace(pause, &reply);
         let (body, progress) = RequestBody::new(body, limit, pace, &self.deadlines, &view.snapshot);
-        record.sent_to(server, progress.as_ref());
+        record.sent_to(&server.pool, progress.as_ref());
         let request = Request::from_parts(parts, body);
-        let (waits, server) = (waits(route, target), Rc::clone(server));
+        let (waits, servers) = (Waits::of(route, target), Rc::clone(servers));
         let pause = route.idle_timeout.unwrap_or(target.idle_timeout);
         let now = Instant::now();
         let deadline = self.deadlines.after(waits.head, now);
         let call = asks.call_time.map(|time| self.deadlines.after(time, now));
-        let forwarding = forward(permit, request, progress, server, waits, deadline);
+        let to = (Rc::clone(&servers), chosen);
+        let forwarding = forward(permit, request, progress, to, waits, deadline);
         Serving::Later(Box::pin(async move {
             let mut forwarding = pin!(forwarding);
             let forwarded = match &call {
                 None => forwarding.await,
                 Some(call) => {
                     let in_time = call.limit(forwarding.as_mut()).await;
-                    in_time.unwrap_or(Err(Reason::UpstreamTimeout))
+                    in_time.unwrap_or(Err(Failed {
+                        reason: Reason::UpstreamTimeout,
+                        server: chosen,
+                    }))
                 }
             };
             match forwarded {
                 Ok(forwarded) if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    let times = TunnelTimes {
-                        idle: self.stream_idle(&view, route_id),
-                        good_until: asks.good_until(),
-                    };
-                    let opened = match asks.handshake {
-                        Some(handshake) => handshake.accept(&self, forwarded, times, record),
-                        // Nobody has asked for another protocol.
-                        None => Err(record),
-                    };
+                    record.went_to(&servers, forwarded.server);
+                    let opened =
+                        asks.open_tunnel(&self, forwarded, self.stream_idle(&view, route_id), record);
                     opened.unwrap_or_else(|record| {
                         failed(Reason::UpstreamProtocol, route_id, &view, &reply, record)
                     })
@@ -267,17 +268,19 @@ impl Worker {
                     mut response,
                     held,
                     request_progress,
+                    server,
                 }) => {
                     let (mut pause, mut end) = (pause, None);
                     if is_stream(&response, reply.dialect) {
-                        let times = StreamTimes {
-                            idle: self.stream_idle(&view, route_id),
+                        pause = self.stream_idle(&view, route_id);
+                        end = Some(StreamEnd::new(
+                            reply.dialect,
                             call,
-                            good_until: asks.good_until(),
-                        };
-                        pause = times.idle;
-                        end = Some(StreamEnd::new(reply.dialect, times, &self.deadlines));
+                            asks.good_until(),
+                            &self.deadlines,
+                        ));
                     }
+                    record.went_to(&servers, server);
                     headers::to_client(response.headers_mut());
                     record.answered(response.status());
                     request_progress.as_deref().map(RequestProgress::answered);
@@ -292,7 +295,10 @@ impl Worker {
                         )
                     })
                 }
-                Err(reason) => failed(reason, route_id, &view, &reply, record),
+                Err(Failed { reason, server }) => {
+                    record.went_to(&servers, server);
+                    failed(reason, route_id, &view, &reply, record)
+                }
             }
         }))
     }
@@ -386,13 +392,6 @@ fn key_miss(decision: &Decision) -> Option<KeyMiss<'_>> {
     match decision {
         Decision::Refuse(denial) => denial.key_miss(),
         Decision::Forward(permit) => permit.shadow().and_then(Denial::key_miss),
-    }
-}
-
-fn waits(route: &Route, target: &Target) -> Waits {
-    Waits {
-        connect: target.connect_timeout,
-        head: route.timeout.unwrap_or(target.timeout),
     }
 }
 

@@ -11,6 +11,7 @@ mod activity;
 mod connection;
 mod connector;
 mod fetch;
+mod probe;
 
 pub use activity::Overdue;
 pub use connection::{ConnectionEnd, ConnectionSettings, Protocol, serve_connection};
@@ -21,5 +22,6 @@ pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
 pub use listener::{BoundListener, ClientSocket, accept_loop};
 pub use open_files::{connections_for, raise_open_files};
+pub use probe::{ProbeError, probe};
 pub use settings::{Limits, ListenerSettings, Timeouts};
 pub use slots::ConnectionSlots;

@@ -10,8 +10,8 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use crate::telemetry::RouteMetrics;
 use crate::telemetry::families::{Families, Labels, drop_series, register_process};
+use crate::telemetry::{RouteMetrics, TunnelEnd};
 
 /// Everything that is counted. Cheap to clone: every family is shared.
 #[derive(Clone, Debug)]
@@ -59,21 +59,6 @@ pub enum Stage {
     Verify,
     /// Waiting for a key fetch.
     KeyWait,
-}
-
-/// How a tunnel came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TunnelEnd {
-    /// By its client or its upstream.
-    Closed,
-    /// Nothing moved for too long.
-    Idle,
-    /// The token that opened it is good no longer.
-    Expired,
-    /// The process ends.
-    Drained,
-    /// A connection broke.
-    Broken,
 }
 
 /// What became of an unknown `kid`.
@@ -127,8 +112,6 @@ pub struct UpstreamMetrics {
     pub protocol: IntCounter,
     /// Refused here: too many connections.
     pub overloaded: IntCounter,
-    /// 1 or 0.
-    pub healthy: IntGauge,
 }
 
 impl Metrics {
@@ -276,24 +259,28 @@ impl Metrics {
         }
     }
 
-    /// Counters of one upstream server, `host:port`. It counts as healthy until it is said not to be.
+    /// Counters of one upstream server, `host:port` or `unix:/path`.
     pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
         let result = |result| self.upstream_requests.with_label_values(&[upstream, result]);
-        let healthy = self.upstream_healthy.with_label_values(&[upstream]);
-        healthy.set(1);
         UpstreamMetrics {
             ok: result("ok"),
             connect: result("connect"),
             timeout: result("timeout"),
             protocol: result("protocol"),
             overloaded: result("overloaded"),
-            healthy,
         }
     }
 
     /// Tunnels that ended like this.
     pub fn upgrade_ended(&self, end: TunnelEnd) -> IntCounter {
         self.upgrades.with_label_values(&[end.label()])
+    }
+
+    /// Whether requests go to a server of this name.
+    pub fn upstream_is_healthy(&self, upstream: &str, is_healthy: bool) {
+        self.upstream_healthy
+            .with_label_values(&[upstream])
+            .set(i64::from(is_healthy));
     }
 
     /// Unix time in seconds at which the certificate of this role (`server`, `client_ca`) ends.
@@ -347,26 +334,6 @@ impl Stage {
             Self::Decide => "decide",
             Self::Verify => "verify",
             Self::KeyWait => "key_wait",
-        }
-    }
-}
-
-impl TunnelEnd {
-    const ALL: [Self; 5] = [
-        Self::Closed,
-        Self::Idle,
-        Self::Expired,
-        Self::Drained,
-        Self::Broken,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Idle => "idle",
-            Self::Expired => "expired",
-            Self::Drained => "drained",
-            Self::Broken => "broken",
         }
     }
 }
@@ -447,6 +414,7 @@ mod tests {
         metrics.issuer("https://issuer/").fetches("timeout").inc();
         metrics.cache("token");
         metrics.upstream("127.0.0.1:3000");
+        metrics.upstream_is_healthy("127.0.0.1:3000", true);
         metrics.connection_errors("slow_head");
         metrics.certificate_expiry("server");
         metrics.config_in_force(7, "abc");
