@@ -178,7 +178,7 @@ fn a_head_that_was_on_its_way_is_served() {
     let mut client = Client::connect(process.address());
     assert_eq!(client.get("/p/a", &[]).status, 200);
     client.send("GET /p/half HTTP/1.1\r\nhost: a");
-    std::thread::sleep(Duration::from_millis(100));
+    std::thread::park_timeout(Duration::from_millis(100));
     process.signal("TERM");
     client.send(".test\r\n\r\n");
     let response = client.response();

@@ -168,7 +168,7 @@ fn a_stream_that_is_not_taken_is_reset_alone() {
         }
         answers += 1;
         next += 2;
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::park_timeout(Duration::from_millis(20));
     }
     assert!(
         began.elapsed() >= Duration::from_millis(1_800),
@@ -383,7 +383,7 @@ fn an_old_connection_ends_with_its_response() {
     let mut http2 = FrameClient::connect(gateway.http2_address());
     http2.send(&get(1, b"/p/long"));
     upstream.wait_for_requests(2);
-    std::thread::sleep(Duration::from_millis(1_200));
+    std::thread::park_timeout(Duration::from_millis(1_200));
     let response = client.get("/p/a", &[]);
     assert_eq!(
         (response.status, response.head.field("connection")),
