@@ -79,3 +79,6 @@ mod streams;
 
 #[path = "it/exhaustion.rs"]
 mod exhaustion;
+
+#[path = "it/draining.rs"]
+mod draining;

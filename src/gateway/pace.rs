@@ -8,6 +8,8 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use super::deadline::{Deadlines, Patience};
+use super::grpc::Dialect;
+use crate::net::Limits;
 
 /// Before the rate of a body is looked at.
 const RATE_GRACE: Duration = Duration::from_secs(5);
@@ -19,6 +21,17 @@ pub(super) struct Pace {
     pub(super) pause: Duration,
     /// Bytes in a second; 0 for any.
     pub(super) rate: u32,
+}
+
+impl Pace {
+    /// A call of gRPC may be a stream of rare messages: it has only its pauses to keep.
+    pub(super) fn of(pause: Duration, limits: &Limits, dialect: Dialect) -> Self {
+        let rate = match dialect {
+            Dialect::Http => limits.body_rate,
+            Dialect::Grpc => 0,
+        };
+        Self { pause, rate }
+    }
 }
 
 /// A client that has to keep a rate beside its pauses. Only the time counts in which it was waited for: what the

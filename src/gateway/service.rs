@@ -232,7 +232,7 @@ impl Worker {
             Dialect::Http => self.shared.settings.timeouts.body,
             Dialect::Grpc => self.stream_idle(&view, route_id),
         };
-        let pace = self.pace(pause, &reply);
+        let pace = Pace::of(pause, &self.shared.settings.limits, reply.dialect);
         let (body, progress) = RequestBody::new(body, limit, pace, &self.deadlines, &view.snapshot);
         record.sent_to(&server.pool, progress.as_ref());
         let request = Request::from_parts(parts, body);
@@ -298,17 +298,6 @@ impl Worker {
                 }
             }
         }))
-    }
-}
-
-impl Worker {
-    /// A call of gRPC may be a stream of rare messages.
-    fn pace(&self, pause: Duration, reply: &Reply) -> Pace {
-        let rate = match reply.dialect {
-            Dialect::Http => self.shared.settings.limits.body_rate,
-            Dialect::Grpc => 0,
-        };
-        Pace { pause, rate }
     }
 }
 
