@@ -5,19 +5,23 @@
 //! forwarding.
 
 mod body;
+mod client;
 mod deadline;
 mod forward;
 mod headers;
 mod pool;
 mod record;
+mod request_id;
 mod respond;
 mod sanitize;
 mod service;
+mod trace;
 mod verified;
 mod worker;
 
 pub use body::{BodyError, ResponseBody};
+pub use client::{Connection, ForwardedFields};
 pub use sanitize::SanitizedHead;
 pub use service::Serving;
 pub use verified::VerifiedTokens;
-pub use worker::{Connection, GatewaySettings, Shared, Worker};
+pub use worker::{GatewaySettings, Shared, Worker};

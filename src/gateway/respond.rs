@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Ver
 
 use super::body::ResponseBody;
 use super::record::Record;
-use super::worker::RequestId;
+use super::request_id::RequestId;
 use crate::policy::{Challenge, Denial, Reason, RouteTable};
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");

@@ -14,13 +14,15 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
 use super::body::{RequestBody, ResponseBody, discard};
+use super::client::{Connection, Origin};
 use super::forward::{Forwarded, Waits, forward};
 use super::headers;
 use super::record::Record;
 use super::respond::Reply;
 use super::sanitize::SanitizedHead;
+use super::trace::Trace;
 use super::verified::CachedVerifier;
-use super::worker::{Connection, View, Worker};
+use super::worker::{View, Worker};
 use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, Route, RouteId, decide};
 use crate::snapshot::Target;
 use crate::snapshot::handoff::MissAnswer;
@@ -41,6 +43,8 @@ pub enum Serving {
 /// A request on its way through the phases.
 struct Job {
     connection: Rc<Connection>,
+    origin: Origin,
+    trace: Trace,
     parts: Parts,
     body: Incoming,
     reply: Reply,
@@ -50,12 +54,17 @@ struct Job {
 impl Worker {
     /// Serves one request. Whatever happens, there is a response and a record.
     pub fn serve(self: Rc<Self>, connection: Rc<Connection>, request: Request<Incoming>) -> Serving {
-        let request_id = self.next_id();
-        let record = Record::start(Rc::clone(&self), &request, request_id);
+        let given_id = connection.given_id(request.headers());
+        let request_id = given_id.unwrap_or_else(|| self.next_id());
+        let origin = connection.origin(request.headers());
+        let trace = Trace::of(request.headers(), || self.random());
+        let record = Record::start(Rc::clone(&self), &request, request_id, origin.address, &trace);
         let (parts, body) = request.into_parts();
         let reply = Reply::to(&parts, request_id);
         let job = Job {
             connection,
+            origin,
+            trace,
             parts,
             body,
             reply,
@@ -67,6 +76,9 @@ impl Worker {
             Ok(head) => head,
             Err(reason) => return self.act(Verdict::of(view, Denial::of(reason)), job),
         };
+        if job.connection.is_misdirected(head.authority()) {
+            return self.act(Verdict::of(view, Denial::of(Reason::MisdirectedRequest)), job);
+        }
         match self.decide(view, head, &job.record) {
             Judged::Now(verdict) => self.act(verdict, job),
             Judged::AfterFetch(fetches) => Serving::Later(Box::pin(async move {
@@ -174,6 +186,8 @@ impl Worker {
     fn forward(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {
         let Job {
             connection,
+            origin,
+            trace,
             mut parts,
             body,
             reply,
@@ -193,12 +207,17 @@ impl Worker {
             discard(body, &self.deadlines);
             return Serving::now(failed(Reason::BodyTooLarge, route_id, &view, &reply, record));
         }
+        let source = headers::Source {
+            connection: &connection,
+            origin: &origin,
+            trace: &trace,
+        };
         headers::to_upstream(
             &mut parts,
             &view.snapshot,
             target,
             &permit,
-            &connection,
+            &source,
             reply.request_id,
         );
         let pause = self.shared.settings.timeouts.body;

@@ -5,6 +5,8 @@ mod drain;
 mod listener;
 mod activity;
 mod connection;
+mod proxy_protocol;
+mod tls;
 mod connector;
 mod fetch;
 
@@ -14,4 +16,12 @@ pub use connector::{AddressRule, ClientTls, ConnectError, TrustError, connect};
 pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
 pub use listener::{BoundListener, ClientSocket, ConnectionSlots, accept_loop};
-pub use settings::{Limits, ListenerSettings, Timeouts};
+pub use proxy_protocol::{ProxyError, ProxyHeader, parse as parse_proxy_header, read_proxy_header};
+pub use settings::{
+    ClientCertificate, Limits, ListenerSettings, PairFiles, ProxyVersions, Timeouts, TlsSettings, TlsVersion,
+    TrustedProxies,
+};
+pub use tls::{
+    Contents, Expiry, HandshakeEnd, Identities, PairFault, Role, ServerTls, TlsFault, TlsFile, TlsListener,
+    TlsPeer,
+};

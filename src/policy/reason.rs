@@ -20,6 +20,7 @@ pub enum Reason {
     MethodNotAllowed,
     BadPath,
     BadRequest,
+    MisdirectedRequest,
     UriTooLong,
     HeadersTooLarge,
     BodyTooLarge,
@@ -117,13 +118,14 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadPath,
         Self::BadRequest,
+        Self::MisdirectedRequest,
         Self::UriTooLong,
         Self::HeadersTooLarge,
         Self::BodyTooLarge,
@@ -172,6 +174,7 @@ impl Reason {
             Self::MethodNotAllowed => facts("method_not_allowed", 405, C::None, S::Route, "the path has no route for this method"),
             Self::BadPath => facts("bad_path", 400, C::None, S::Request, "the path can be read in more than one way"),
             Self::BadRequest => facts("bad_request", 400, C::None, S::Request, "the request is malformed"),
+            Self::MisdirectedRequest => facts("misdirected_request", 421, C::None, S::Request, "the host is not served on this connection"),
             Self::UriTooLong => facts("uri_too_long", 414, C::None, S::Request, "the request target is too long"),
             Self::HeadersTooLarge => facts("headers_too_large", 431, C::None, S::Request, "the header fields are too large"),
             Self::BodyTooLarge => facts("body_too_large", 413, C::None, S::Forward, "the request body is too large"),
@@ -212,7 +215,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 41]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 42]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 
@@ -250,7 +253,7 @@ impl Reason {
             404 | 405 => 5,
             408 | 504 => 4,
             413 | 431 => 8,
-            400 | 414 => 3,
+            400 | 414 | 421 => 3,
             502 | 503 => 14,
             _ => 13,
         }

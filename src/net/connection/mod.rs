@@ -29,13 +29,15 @@ use crate::net::activity::{Activity, Overdue, Phase, ReadBefore, WatchedStream};
 use crate::net::{DrainWatcher, Limits, Timeouts};
 use service::WatchedService;
 
-/// What a listener speaks in cleartext.
+/// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1 (and 1.0) only; an HTTP/2 preface is a bad request.
     Http1,
     /// HTTP/1.1, or HTTP/2 by prior knowledge (RFC 9113 section 3.3).
     Http1OrHttp2Cleartext,
+    /// HTTP/2 and nothing else, as was agreed upon with TLS.
+    Http2,
 }
 
 /// hyper with every limit set, made once per listener.
@@ -118,7 +120,7 @@ where
     let activity = Activity::new(accepted, drain.enter());
     let mut read_before = ReadBefore::default();
     let mut is_http2 = false;
-    if protocol == Protocol::Http1OrHttp2Cleartext {
+    if protocol != Protocol::Http1 {
         let sniffing = read_preface(&mut stream, &mut read_before);
         let sniffed = tokio::select! {
             sniffed = timeout_at(accepted + settings.patience.first_byte, sniffing) => sniffed,
@@ -129,7 +131,7 @@ where
             Ok(Err(error)) => return ConnectionEnd::Broken(error),
             Err(_) => return ConnectionEnd::TimedOut(Overdue::FirstByte),
         }
-        if read_before.end == 0 {
+        if read_before.end == 0 || (protocol == Protocol::Http2 && !is_http2) {
             return ConnectionEnd::Closed;
         }
         activity.enter(if is_http2 { Phase::IdleFrames } else { Phase::Head });
