@@ -49,3 +49,9 @@ mod cli;
 
 #[path = "it/properties.rs"]
 mod properties;
+
+#[path = "it/tls.rs"]
+mod tls;
+
+#[path = "it/proxies.rs"]
+mod proxies;

@@ -11,6 +11,7 @@ pub(crate) mod http2;
 pub(crate) mod issuer;
 pub(crate) mod metrics;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};
