@@ -124,7 +124,7 @@ where
         let sniffing = read_preface(&mut stream, &mut read_before);
         let sniffed = tokio::select! {
             sniffed = timeout_at(accepted + settings.patience.first_byte, sniffing) => sniffed,
-            () = drain.begun() => return ConnectionEnd::Closed,
+            () = silent_for_a_while(&drain) => return ConnectionEnd::Closed,
         };
         match sniffed {
             Ok(Ok(found)) => is_http2 = found,
@@ -151,6 +151,12 @@ where
         let connection = settings.http1.serve_connection(io, service).with_upgrades();
         drive(connection, &activity, settings.patience, &drain).await
     }
+}
+
+/// Ends when a client that says nothing has been waited for long enough in a drain.
+async fn silent_for_a_while(drain: &DrainWatcher) {
+    drain.begun().await;
+    tokio::time::sleep(SILENCE).await;
 }
 
 /// Reads until the bytes are the HTTP/2 preface, or cannot become it. An end of the stream is no preface.
@@ -184,18 +190,31 @@ async fn drive<C: Connection>(
     let mut timer = pin!(sleep_until(Instant::now() + patience.first_byte));
     let mut closing = None;
     let mut watches_drain = false;
+    let mut is_finishing = false;
     poll_fn(|cx| {
         if !watches_drain {
             watches_drain = true;
             activity.in_flight.wake_on_drain(cx.waker());
         }
-        if closing.is_none() && drain.is_draining() {
+        loop {
+            // First, so that a request that has arrived is seen before the connection is asked to end.
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(ended.map_or_else(ConnectionEnd::Failed, |()| ConnectionEnd::Closed));
+            }
+            if is_finishing || !drain.is_draining() {
+                break;
+            }
             let deadline = drain.deadline().unwrap_or_else(Instant::now);
+            let is_silent = matches!(activity.deadline(&patience), Some((_, Overdue::FirstByte)));
+            if is_silent && !C::SAYS_GOODBYE {
+                // Its first request may be on the way, and nothing could tell the client to ask elsewhere.
+                let end = || (deadline.min(Instant::now() + SILENCE), ConnectionEnd::Closed);
+                closing.get_or_insert_with(end);
+                break;
+            }
+            is_finishing = true;
             closing = Some((deadline, ConnectionEnd::Cut));
             connection.as_mut().finish();
-        }
-        if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-            return Poll::Ready(ended.map_or_else(ConnectionEnd::Failed, |()| ConnectionEnd::Closed));
         }
         loop {
             let now_due = ready!(poll_overdue(timer.as_mut(), cx, activity, patience, &closing));
@@ -203,6 +222,7 @@ async fn drive<C: Connection>(
                 None => return Poll::Ready(closing.take().map_or(ConnectionEnd::Cut, |(_, end)| end)),
                 Some(Overdue::Idle) if C::SAYS_GOODBYE => {
                     // GOAWAY, so that a client which is about to send learns to use another connection.
+                    is_finishing = true;
                     closing = Some((Instant::now() + GOODBYE, ConnectionEnd::TimedOut(Overdue::Idle)));
                     connection.as_mut().finish();
                     if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
@@ -364,6 +384,8 @@ const HPACK_TABLE: u32 = 4 << 10;
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Until an idle HTTP/2 connection is cut after its GOAWAY.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// How long the first request of a connection is waited for once a drain has begun.
+const SILENCE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;
