@@ -38,6 +38,9 @@ mod keys;
 #[path = "it/reload.rs"]
 mod reload;
 
+#[path = "it/upstreams_http2.rs"]
+mod upstreams_http2;
+
 #[path = "it/drain.rs"]
 mod drain;
 
@@ -55,3 +58,9 @@ mod tls;
 
 #[path = "it/proxies.rs"]
 mod proxies;
+
+#[path = "it/upgrades.rs"]
+mod upgrades;
+
+#[path = "it/streams.rs"]
+mod streams;

@@ -55,7 +55,8 @@ impl WorkerThread {
     }
 
     async fn run(mut self, accepting: &std::sync::mpsc::Sender<io::Result<()>>) {
-        let Some(worker) = Worker::new(Arc::clone(&self.shared), self.reader.clone()) else {
+        let (shared, reader) = (Arc::clone(&self.shared), self.reader.clone());
+        let Some(worker) = Worker::new(shared, reader, self.drain.clone()) else {
             drop(accepting.send(Err(io::Error::other("the system has no randomness"))));
             return;
         };

@@ -201,10 +201,9 @@ fn notes_of(api: &ApiPlan) -> Vec<String> {
         ));
     }
     for server in &api.upstream.servers {
-        if !config::is_loopback(&server.host) {
+        if let Some(host) = server.host().filter(|host| !config::is_loopback(host)) {
             notes.push(format!(
-                "{identifier}: upstream {} is not on loopback: whoever reaches it directly is not checked",
-                server.host
+                "{identifier}: upstream {host} is not on loopback: whoever reaches it directly is not checked"
             ));
         }
     }

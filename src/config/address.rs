@@ -58,6 +58,28 @@ impl WebAddress {
     }
 }
 
+/// Where an upstream server is, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ServerUrl<'a> {
+    /// `http://host:port` or `https://host:port`.
+    Web(WebAddress),
+    /// `unix:PATH`, a socket in the file system.
+    Unix(&'a str),
+}
+
+impl<'a> ServerUrl<'a> {
+    /// Reads one of the three.
+    pub(super) fn parse(text: &'a str) -> Result<Self, &'static str> {
+        match text.strip_prefix("unix:") {
+            None => WebAddress::parse(text).map(Self::Web),
+            Some("") => Err("has no path"),
+            // `unix://run/app.sock` would be `run` to some and `/run` to others.
+            Some(path) if path.starts_with("//") => Err("must have one slash after `unix:`, or none"),
+            Some(path) => Ok(Self::Unix(path)),
+        }
+    }
+}
+
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), &'static str> {
     let after_host = authority.rfind(']').map_or(0, |bracket| bracket + 1);
     let Some(colon) = authority.get(after_host..).and_then(|rest| rest.rfind(':')) else {
@@ -189,6 +211,19 @@ mod tests {
             "https://::1/",
         ] {
             assert!(WebAddress::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn server_urls() {
+        assert_eq!(
+            ServerUrl::parse("unix:/run/app.sock"),
+            Ok(ServerUrl::Unix("/run/app.sock"))
+        );
+        assert_eq!(ServerUrl::parse("unix:app.sock"), Ok(ServerUrl::Unix("app.sock")));
+        assert!(matches!(ServerUrl::parse("https://a:1"), Ok(ServerUrl::Web(address)) if address.https));
+        for bad in ["unix:", "unix:///run/app.sock", "a.sock", "Unix:/a"] {
+            assert!(ServerUrl::parse(bad).is_err(), "{bad}");
         }
     }
 

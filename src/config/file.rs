@@ -7,11 +7,13 @@ mod api;
 mod issuer;
 mod listener;
 mod route;
+mod upstream;
 
-pub(super) use api::{Api, Definition, Forward, Upstream, UpstreamServers};
+pub(super) use api::{Api, Definition, Forward};
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
 pub(super) use route::{Require, Route, Rule, StepUpRule};
+pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
 use schemars::JsonSchema;
 
@@ -180,6 +182,8 @@ pub(super) struct Timeouts {
     pub(super) idle: Option<Placed<Period>>,
     /// Between two parts of a request body. Default 30s.
     pub(super) body: Option<Placed<Period>>,
+    /// A WebSocket, an event stream or a gRPC stream on which nothing moves; a route can set its own. Default 5m.
+    pub(super) stream_idle: Option<Placed<Period>>,
     /// How long requests in flight may take once a drain has begun. Default 30s.
     pub(super) drain: Option<Placed<Period>>,
     /// How long the gateway goes on accepting after it has said that it is not ready. Default 0s.
@@ -194,6 +198,7 @@ impl Mirror for Timeouts {
             header: keys.optional("header"),
             idle: keys.optional("idle"),
             body: keys.optional("body"),
+            stream_idle: keys.optional("stream_idle"),
             drain: keys.optional("drain"),
             pre_drain: keys.optional("pre_drain"),
         })

@@ -3,7 +3,7 @@
 //! Used by the admin listener's `/config` and by `check --output json`. Written out member by member, so that a new
 //! member is hidden until somebody decides to show it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ use crate::control::{IssuerSettings, KeySource};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles};
 use crate::policy::{Conditions, RequirementPlan};
-use crate::snapshot::{ApiPlan, RoutePlan};
+use crate::snapshot::{ApiPlan, RoutePlan, ServerAddress, UpstreamPlan, UpstreamProtocol};
 use crate::telemetry::AccessLogOutput;
 
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
@@ -83,6 +83,7 @@ fn timeouts(settings: &Settings) -> Value {
         "header": show_period(timeouts.header),
         "idle": show_period(timeouts.idle),
         "body": show_period(timeouts.body),
+        "stream_idle": show_period(timeouts.stream_idle),
         "drain": show_period(timeouts.drain),
         "pre_drain": show_period(timeouts.pre_drain),
     })
@@ -117,13 +118,6 @@ fn api(api: &ApiPlan) -> Value {
     let headers: Map<_, _> = headers
         .map(|header| (header.name.as_str().to_owned(), json!(header.claim)))
         .collect();
-    let servers = api.upstream.servers.iter();
-    let servers: Vec<_> = servers
-        .map(|server| match server.host.contains(':') {
-            true => format!("http://[{}]:{}", server.host, server.port),
-            false => format!("http://{}:{}", server.host, server.port),
-        })
-        .collect();
     json!({
         // Its secret hides itself.
         "definition": serde_json::to_value(api.definition.as_ref()).unwrap_or_default(),
@@ -134,15 +128,56 @@ fn api(api: &ApiPlan) -> Value {
         "mode": name(api.mode),
         "leeway": show_period(api.leeway),
         "max_age": api.max_age.map(show_period),
-        "upstream": {
-            "servers": servers,
-            "connect_timeout": show_period(api.upstream.connect_timeout),
-            "timeout": show_period(api.upstream.timeout),
-            "idle_timeout": show_period(api.upstream.idle_timeout),
-        },
+        "upstream": upstream(&api.upstream),
         "forward": {"token": name(api.forward.token), "identity_headers": headers},
         "cors_preflight": name(api.forward.cors_preflight),
         "routes": api.routes.iter().map(route).collect::<Value>(),
+    })
+}
+
+fn upstream(upstream: &UpstreamPlan) -> Value {
+    let scheme = match upstream.tls {
+        Some(_) => "https://",
+        None => "http://",
+    };
+    let servers = upstream.servers.iter().map(|server| match server {
+        ServerAddress::Tcp { .. } => format!("{scheme}{server}"),
+        ServerAddress::Unix(_) => server.to_string(),
+    });
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let tls = upstream.tls.as_ref().map(|tls| {
+        json!({
+            "ca": path(&tls.files.ca),
+            "server_name": tls.server_name,
+            "certificate": path(&tls.files.certificate),
+            "private_key": path(&tls.files.private_key),
+        })
+    });
+    let health = upstream.health.as_ref().map(|health| {
+        json!({
+            "path": health.path.as_str(),
+            "interval": show_period(health.interval),
+            "timeout": show_period(health.timeout),
+            "healthy": health.healthy,
+            "unhealthy": health.unhealthy,
+            "statuses": health.statuses.iter().map(http::StatusCode::as_u16).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "servers": servers.collect::<Vec<_>>(),
+        "http2": upstream.protocol == UpstreamProtocol::Http2,
+        "tls": tls,
+        "connect_timeout": show_period(upstream.connect_timeout),
+        "timeout": show_period(upstream.timeout),
+        "idle_timeout": show_period(upstream.idle_timeout),
+        "health": health,
+        "ejection": {
+            "failures": upstream.ejection.failures,
+            "time": show_period(upstream.ejection.time),
+            "max_time": show_period(upstream.ejection.max_time),
+        },
+        "max_waiting": upstream.waiting.requests,
+        "waiting_timeout": show_period(upstream.waiting.timeout),
     })
 }
 
@@ -154,6 +189,9 @@ fn route(route: &RoutePlan) -> Value {
         "mode": route.mode.map(name),
         "timeout": route.timeout.map(show_period),
         "max_body": route.max_body.map(show_size),
+        "idle_timeout": route.idle_timeout.map(show_period),
+        "upgrade": route.upgrade.into_iter().map(name).collect::<Vec<_>>(),
+        "on_expiry": name(route.on_expiry),
         "allow": route.allow.iter().copied().map(name).collect::<Vec<_>>(),
     })
 }

@@ -9,6 +9,7 @@ mod issuer;
 mod listener;
 mod requirement;
 mod route;
+mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -202,6 +203,14 @@ fn timeouts(written: Option<&Timeouts>, faults: &mut Vec<Fault>) -> net::Timeout
     timeouts.header = period("header", written.header.as_ref(), timeouts.header, short, faults);
     timeouts.idle = period("idle", written.idle.as_ref(), timeouts.idle, long, faults);
     timeouts.body = period("body", written.body.as_ref(), timeouts.body, long, faults);
+    let stream_idle = written.stream_idle.as_ref();
+    timeouts.stream_idle = period(
+        "stream_idle",
+        stream_idle,
+        timeouts.stream_idle,
+        (SHORTEST, DAY),
+        faults,
+    );
     timeouts.drain = period("drain", written.drain.as_ref(), timeouts.drain, long, faults);
     let pre_drain = (Duration::ZERO, HOUR);
     timeouts.pre_drain = period(

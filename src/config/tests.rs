@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::KeySource;
-use crate::policy::{Conditions, Mode, PathForm, RequirementPlan};
-use crate::snapshot::{Preflight, TokenForwarding};
+use crate::policy::{Conditions, Mode, OnExpiry, PathForm, RequirementPlan, Upgrade};
+use crate::snapshot::{Preflight, ServerAddress, TokenForwarding};
 use crate::telemetry::AccessLogOutput;
 
 const ISSUER: &str = "https://tenant.eu.auth0.com/";
@@ -103,13 +103,7 @@ fn the_smallest_file_has_the_documented_defaults() {
         (api.leeway, api.max_age, api.mode),
         (Duration::from_secs(10), None, Mode::Enforce)
     );
-    assert_eq!(
-        (
-            api.upstream.servers[0].host.as_str(),
-            api.upstream.servers[0].port
-        ),
-        ("127.0.0.1", 3000)
-    );
+    assert_eq!(api.upstream.servers, [ServerAddress::tcp("127.0.0.1", 3000)]);
     assert_eq!(api.upstream.timeout, Duration::from_secs(15));
     assert_eq!(api.issuers, [ISSUER]);
     assert_eq!(
@@ -143,7 +137,7 @@ apis:
     forward: {{token: strip, identity_headers: {{X-Auth-Subject: sub}}}}
     cors_preflight: forward
     routes:
-      - {{path: /a, methods: [GET, PURGE], require: [read:items, write:items], mode: enforce, timeout: 1s, max_body: 1GiB, allow: [encoded_slash]}}
+      - {{path: /a, methods: [GET, PURGE], require: [read:items, write:items], mode: enforce, timeout: 1s, max_body: 1GiB, idle_timeout: 1d, upgrade: [websocket], on_expiry: continue, allow: [encoded_slash]}}
       - {{path: /b, require: public}}
       - {{path: /c, require: authenticated}}
       - path: /d
@@ -153,7 +147,7 @@ apis:
           clients: [c1]
           step_up: {{within: 15m, methods: [mfa], acr: [gold]}}
 limits: {{header_bytes: 64KiB, headers: 200, uri_bytes: 16KiB, token_bytes: 24KiB, body_bytes: 1MiB, connections: 100000, http2_streams: 250, upstream_connections: 1}}
-timeouts: {{first_byte: 1s, header: 60s, idle: 2s, body: 3s, drain: 4s, pre_drain: 0s}}
+timeouts: {{first_byte: 1s, header: 60s, idle: 2s, body: 3s, stream_idle: 1h, drain: 4s, pre_drain: 0s}}
 token_cache: {{entries: 0}}
 access_log: {{output: logs/access.json, identities: plain}}
 "#
@@ -190,11 +184,8 @@ access_log: {{output: logs/access.json, identities: plain}}
         (Duration::ZERO, Some(Duration::from_secs(3600)))
     );
     assert_eq!(
-        (
-            api.upstream.servers[0].port,
-            api.upstream.servers[1].host.as_str()
-        ),
-        (80, "::1")
+        api.upstream.servers,
+        [ServerAddress::tcp("items", 80), ServerAddress::tcp("::1", 3001)]
     );
     assert_eq!(
         (api.forward.token, api.forward.cors_preflight),
@@ -206,6 +197,16 @@ access_log: {{output: logs/access.json, identities: plain}}
         (routes[0].mode, routes[0].max_body),
         (Some(Mode::Enforce), Some(1 << 30))
     );
+    assert_eq!(
+        (routes[0].idle_timeout, routes[0].upgrade, routes[0].on_expiry),
+        (
+            Some(Duration::from_secs(86_400)),
+            Some(Upgrade::WebSocket),
+            OnExpiry::Continue
+        )
+    );
+    assert_eq!((routes[1].upgrade, routes[1].on_expiry), (None, OnExpiry::Close));
+    assert_eq!(settings.timeouts.stream_idle, Duration::from_secs(3600));
     assert_eq!(
         (routes[0].methods.len(), routes[0].allow.as_slice()),
         (2, &[PathForm::EncodedSlash][..])
@@ -481,15 +482,15 @@ fn faults_of_apis() {
         "`X-Sub` must not be empty",
     );
     for (upstream, fault) in [
-        ("https://items", "https upstreams are not supported"),
+        ("ftp://items", "must begin with https:// or http://"),
         ("http://items/api", "must not have a path"),
-        ("items:3000", "(http://host:port)"),
+        ("items:3000", "(http://host:port, https://host:port or unix:PATH)"),
         ("http://127.0.0.1:9901", "is the admin listener"),
         ("http://localhost:8080", "round in circles"),
         ("{servers: [http://a, http://a:80]}", "is twice in `servers`"),
         (
             "{servers: [http://a], tls: {}}",
-            "`tls` is not supported by this version",
+            "`tls` is of use with https:// servers only",
         ),
         ("{server: [http://a]}", "`servers` is missing"),
         (
@@ -560,8 +561,8 @@ fn faults_of_routes() {
         "did you mean `encoded_slash`?",
     );
     bad_route(
-        "{path: /a, require: public, upgrade: [websocket]}",
-        "`upgrade` is not supported by this version",
+        "{path: /a, require: public, upgrade: [h2c]}",
+        "must be `websocket`",
     );
     bad_route("{path: /a, require: public, max_body: 0B}", "`max_body` is 0B");
     bad_route(
@@ -910,6 +911,7 @@ fn examples_are_valid_and_fit_the_schema() {
         "auth0.yaml",
         "hs256.yaml",
         "report-mode.yaml",
+        "streams.yaml",
         "tls.yaml",
     ] {
         let path = directory.join(example);

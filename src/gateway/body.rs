@@ -4,7 +4,6 @@
 //! connection and gives it back after an exact end. Both are polled by hyper, so back-pressure is the sockets' own.
 
 use std::cell::Cell;
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,20 +11,19 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderName;
+use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::deadline::{Deadline, Deadlines};
+use super::deadline::{Deadlines, Patience};
+use super::grpc::{Dialect, insert_status};
 use super::headers::clean_trailers;
-use super::pool::Lease;
 use super::record::Record;
 use super::sanitize::is_forbidden_trailer;
+use super::stream::StreamEnd;
+use super::upstream::Held;
+use crate::policy::Reason;
 use crate::snapshot::Snapshot;
-
-/// What is read of the body of a refused request, in bytes and time.
-const DISCARD_BYTES: usize = 256 << 10;
-const DISCARD_FOR: Duration = Duration::from_secs(1);
 
 /// Why a body broke off. The other side sees its connection or stream end.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +34,22 @@ pub enum BodyError {
     /// The sender paused for too long.
     #[error("the body stalled")]
     Stalled,
+    /// Its time is over: that of the call, or of the token.
+    #[error("ended by the gateway: {reason}", reason = .0.name())]
+    Ended(Reason),
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(#[from] hyper::Error),
+}
+
+impl BodyError {
+    /// Why a response broke off.
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Ended(reason) => *reason,
+            Self::TooLarge | Self::Stalled | Self::Broken(_) => Reason::UpstreamProtocol,
+        }
+    }
 }
 
 /// How a request body ended, or that it has not.
@@ -194,7 +205,8 @@ impl RequestStream {
 #[derive(Debug)]
 pub struct ResponseBody {
     content: Content,
-    record: Record,
+    /// `None` where a tunnel has it.
+    record: Option<Record>,
 }
 
 #[derive(Debug)]
@@ -207,37 +219,51 @@ enum Content {
 struct UpstreamBody {
     incoming: Incoming,
     patience: Patience,
-    lease: Option<Lease>,
+    held: Option<Held>,
     request_progress: Option<Rc<RequestProgress>>,
     has_ended: bool,
+    /// Only of streams.
+    end: Option<Box<StreamEnd>>,
 }
 
 impl ResponseBody {
     /// A body of ours, in one piece.
     pub(super) fn own(bytes: Bytes, record: Record) -> Self {
         let content = Content::Own((!bytes.is_empty()).then_some(bytes));
-        Self { content, record }
+        Self {
+            content,
+            record: Some(record),
+        }
+    }
+
+    /// Nothing, of a response whose record goes elsewhere.
+    pub(super) fn empty() -> Self {
+        Self {
+            content: Content::Own(None),
+            record: None,
+        }
     }
 
     /// The upstream's body, with the connection that it comes from.
     pub(super) fn upstream(
         incoming: Incoming,
-        pause: Duration,
-        deadlines: &Rc<Deadlines>,
-        lease: Lease,
+        patience: Patience,
+        end: Option<Box<StreamEnd>>,
+        held: Held,
         request_progress: Option<Rc<RequestProgress>>,
         record: Record,
     ) -> Self {
         let body = UpstreamBody {
             incoming,
-            patience: Patience::new(pause, deadlines),
-            lease: Some(lease),
+            patience,
+            held: Some(held),
             request_progress,
             has_ended: false,
+            end,
         };
         Self {
             content: Content::Upstream(body),
-            record,
+            record: Some(record),
         }
     }
 }
@@ -255,13 +281,24 @@ impl Body for ResponseBody {
             Content::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Content::Upstream(body) => body.poll_frame(cx),
         };
+        let Some(record) = record else { return polled };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
                     record.add_sent(data.len());
                 }
             }
-            Poll::Ready(Some(Err(_))) => record.mark_broken(),
+            Poll::Ready(Some(Err(error))) => {
+                let reason = error.reason();
+                record.broke_off(reason);
+                if let Content::Upstream(body) = content
+                    && let Some(trailers) = body.last_words(reason)
+                {
+                    // The upstream is let go of, and so is whatever it still sends.
+                    *content = Content::Own(None);
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+            }
             _ => {}
         }
         polled
@@ -284,6 +321,12 @@ impl Body for ResponseBody {
 
 impl UpstreamBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(end) = &self.end
+            && let Some(reason) = end.is_over(cx)
+        {
+            self.held = None;
+            return Poll::Ready(Some(Err(BodyError::Ended(reason))));
+        }
         let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
             if self.patience.is_over(cx) {
                 return Poll::Ready(Some(Err(BodyError::Stalled)));
@@ -297,11 +340,26 @@ impl UpstreamBody {
                 Poll::Ready(None)
             }
             Some(Err(broken)) => {
-                self.lease = None;
+                self.held = None;
                 Poll::Ready(Some(Err(broken.into())))
             }
-            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    clean_trailers(trailers, is_forbidden_trailer);
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
         }
+    }
+
+    /// How a gRPC client is told that there is no more to come. Others see their stream or connection break.
+    fn last_words(&self, reason: Reason) -> Option<HeaderMap> {
+        let is_grpc = self.end.as_ref()?.dialect == Dialect::Grpc;
+        is_grpc.then(|| {
+            let mut trailers = HeaderMap::with_capacity(2);
+            insert_status(&mut trailers, reason);
+            trailers
+        })
     }
 }
 
@@ -311,69 +369,11 @@ impl Drop for UpstreamBody {
             .request_progress
             .as_ref()
             .is_none_or(|progress| progress.end.get() == RequestBodyEnd::Complete);
-        if let Some(lease) = self.lease.take()
+        if let Some(held) = self.held.take()
             && request_is_complete
             && (self.has_ended || self.incoming.is_end_stream())
         {
-            lease.give_back();
+            held.give_back();
         }
-    }
-}
-
-/// Reads on for a little while after a refusal: a client that is still sending may not look at the answer before it is
-/// done, and loses it when the connection or the stream is reset under it (RFC 9112 section 9.6).
-pub(super) fn discard(mut body: Incoming, deadlines: &Rc<Deadlines>) {
-    if body.is_end_stream() {
-        return;
-    }
-    let deadline = deadlines.after(DISCARD_FOR, Instant::now());
-    tokio::task::spawn_local(async move {
-        let reading = async {
-            let mut left = DISCARD_BYTES;
-            while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-                let bytes = frame.data_ref().map_or(0, Bytes::len);
-                left = match left.checked_sub(bytes) {
-                    Some(left) => left,
-                    None => return,
-                };
-            }
-        };
-        deadline.limit(reading).await
-    });
-}
-
-/// How long a sender may pause. A deadline is set only once a body has to be waited for.
-#[derive(Debug)]
-struct Patience {
-    pause: Duration,
-    deadlines: Rc<Deadlines>,
-    deadline: Option<Deadline>,
-    is_stale: bool,
-}
-
-impl Patience {
-    fn new(pause: Duration, deadlines: &Rc<Deadlines>) -> Self {
-        Self {
-            pause,
-            deadlines: Rc::clone(deadlines),
-            deadline: None,
-            is_stale: false,
-        }
-    }
-
-    /// Something came.
-    fn renew(&mut self) {
-        self.is_stale = self.deadline.is_some();
-    }
-
-    /// Nothing came; whether that has lasted too long. Registers for being woken.
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = self
-            .deadline
-            .get_or_insert_with(|| self.deadlines.after(self.pause, Instant::now()));
-        if std::mem::take(&mut self.is_stale) {
-            deadline.renew(self.pause, Instant::now());
-        }
-        deadline.is_over(cx)
     }
 }

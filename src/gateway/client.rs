@@ -95,7 +95,9 @@ impl Connection {
 
     /// Whether a request for this authority belongs on another connection (RFC 9110 section 15.5.20).
     pub(super) fn is_misdirected(&self, authority: &str) -> bool {
-        let Some(tls) = &self.tls else { return false };
+        let Some(tls) = self.tls.as_ref().filter(|tls| tls.identities.are_several()) else {
+            return false;
+        };
         // What is no host at all is refused as such.
         Host::read(authority).is_ok_and(|host| {
             tls.identities

@@ -149,6 +149,42 @@ impl Drop for Deadline {
     }
 }
 
+/// How long a sender may pause. A deadline is set only once a body has to be waited for.
+#[derive(Debug)]
+pub(super) struct Patience {
+    pause: Duration,
+    deadlines: Rc<Deadlines>,
+    deadline: Option<Deadline>,
+    is_stale: bool,
+}
+
+impl Patience {
+    pub(super) fn new(pause: Duration, deadlines: &Rc<Deadlines>) -> Self {
+        Self {
+            pause,
+            deadlines: Rc::clone(deadlines),
+            deadline: None,
+            is_stale: false,
+        }
+    }
+
+    /// Something came.
+    pub(super) fn renew(&mut self) {
+        self.is_stale = self.deadline.is_some();
+    }
+
+    /// Nothing came; whether that has lasted too long. Registers for being woken.
+    pub(super) fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| self.deadlines.after(self.pause, Instant::now()));
+        if std::mem::take(&mut self.is_stale) {
+            deadline.renew(self.pause, Instant::now());
+        }
+        deadline.is_over(cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

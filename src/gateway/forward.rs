@@ -8,19 +8,20 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
 use super::deadline::Deadline;
-use super::pool::{Lease, NoConnection, ServerPool};
+use super::pool::{NoConnection, ServerPool};
+use super::upstream::{Held, http2};
 use crate::policy::{Permit, Reason};
 
 /// A response head, with what its body needs.
 #[derive(Debug)]
 pub(super) struct Forwarded {
     pub(super) response: Response<Incoming>,
-    pub(super) lease: Lease,
+    pub(super) held: Held,
     pub(super) request_progress: Option<Rc<RequestProgress>>,
 }
 
@@ -56,7 +57,7 @@ pub(super) fn forward(
             let unsent = match begun {
                 Err(request) => request,
                 Ok((lease, sent)) => match sent.await {
-                    Ok(response) => return Ok((response, lease)),
+                    Ok(response) => return Ok((response, Held::Http1(lease))),
                     Err(mut unsent) => unsent.take_message().ok_or(Reason::UpstreamProtocol)?,
                 },
             };
@@ -64,10 +65,10 @@ pub(super) fn forward(
         });
         let progress = request_progress.as_deref();
         let reason = match in_time(sending, progress, waits.head, deadline).await {
-            Ok((response, lease)) if is_sound(&response) => {
+            Ok((response, held)) if is_sound(&response) => {
                 return Ok(Forwarded {
                     response,
-                    lease,
+                    held,
                     request_progress,
                 });
             }
@@ -89,39 +90,42 @@ async fn send(
     mut request: Request<RequestBody>,
     server: &Rc<ServerPool>,
     connect_timeout: Duration,
-) -> Result<(Response<Incoming>, Lease), Reason> {
+) -> Result<(Response<Incoming>, Held), Reason> {
+    if let Some(connections) = &server.http2 {
+        let (response, stream) = http2::send(request, server, connections, connect_timeout).await?;
+        return Ok((response, Held::Http2(stream)));
+    }
     while let Some(mut lease) = server.idle() {
         if lease.sender.ready().await.is_err() {
             continue;
         }
         match lease.sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, lease)),
+            Ok(response) => return Ok((response, Held::Http1(lease))),
             Err(mut unsent) => request = unsent.take_message().ok_or(Reason::UpstreamProtocol)?,
         }
     }
-    let mut lease = server.connect(connect_timeout).await.map_err(|none| match none {
-        NoConnection::Failed => Reason::UpstreamConnect,
-        NoConnection::Full => Reason::Overloaded,
-    })?;
+    let mut lease = server
+        .connect(connect_timeout)
+        .await
+        .map_err(NoConnection::reason)?;
     match lease.sender.try_send_request(request).await {
-        Ok(response) => Ok((response, lease)),
+        Ok(response) => Ok((response, Held::Http1(lease))),
         Err(_broken) => Err(Reason::UpstreamProtocol),
     }
 }
 
-/// Whether a head that hyper has parsed has one reading (RFC 9112 section 6.3): not two lengths of the body, no coding
-/// that would be lost on the way, and no other protocol, for which nobody has asked.
+/// Whether a head that hyper has parsed has one reading (RFC 9112 section 6.3): not two lengths of the body, and no
+/// coding that would be lost on the way.
 fn is_sound(response: &Response<Incoming>) -> bool {
     let fields = response.headers();
     let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
     let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    let has_one_length = match codings.next() {
+    match codings.next() {
         None => true,
         Some(coding) => {
             is_chunked(coding) && codings.next().is_none() && !fields.contains_key(CONTENT_LENGTH)
         }
-    };
-    has_one_length && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    }
 }
 
 /// Waits for as long as the upstream may take. A slow upload is not the upstream's fault.

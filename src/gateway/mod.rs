@@ -4,10 +4,12 @@
 //! of verified tokens, metrics and the access log. It must never write the snapshot, and never do I/O other than
 //! forwarding.
 
+mod asks;
 mod body;
 mod client;
 mod deadline;
 mod forward;
+mod grpc;
 mod headers;
 mod pool;
 mod record;
@@ -15,8 +17,12 @@ mod request_id;
 mod respond;
 mod sanitize;
 mod service;
+mod stream;
 mod trace;
+mod upgrade;
+mod upstream;
 mod verified;
+mod websocket;
 mod worker;
 
 pub use body::{BodyError, ResponseBody};

@@ -4,6 +4,7 @@
 //! dropped, which closes it. Nothing here knows what a request is allowed to do.
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
-use crate::net::{AddressRule, connect};
-use crate::snapshot::ServerAddress;
+use super::upstream::http2::Http2Connections;
+use crate::net::{Destination, UpstreamStream};
+use crate::policy::Reason;
+use crate::snapshot::{Endpoint, UpstreamProtocol};
 use crate::telemetry::{Metrics, UpstreamMetrics};
 
 /// How many times a connection may be tidied past before it goes: with a round every 5 s, half a minute, which is below
@@ -26,8 +29,11 @@ const MAX_HEAD: usize = 64 << 10;
 /// The connections of one worker to one server.
 #[derive(Debug)]
 pub(super) struct ServerPool {
-    address: ServerAddress,
+    destination: Destination,
+    is_tls: bool,
     idle: RefCell<Vec<Idle>>,
+    /// Present where the server speaks HTTP/2: `idle` stays empty then.
+    pub(super) http2: Option<Http2Connections>,
     /// Counts the calls of `tidy`: a clock that costs nothing to read.
     round: Cell<u32>,
     open: Cell<usize>,
@@ -55,7 +61,11 @@ pub(super) struct Lease {
 
 /// Counts an open connection.
 #[derive(Debug)]
-struct OpenSlot(Rc<ServerPool>);
+pub(super) struct OpenSlot {
+    pool: Rc<ServerPool>,
+    /// Where it leads; `None` for a socket in the file system.
+    peer: Option<SocketAddr>,
+}
 
 /// There is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +77,14 @@ pub(super) enum NoConnection {
 }
 
 impl ServerPool {
-    pub(super) fn new(address: ServerAddress, max_open: usize, metrics: &Metrics) -> Rc<Self> {
-        let name = address.to_string();
+    pub(super) fn new(endpoint: &Endpoint, max_open: usize, metrics: &Metrics) -> Rc<Self> {
+        let name = endpoint.address.to_string();
+        let is_http2 = endpoint.protocol == UpstreamProtocol::Http2;
         Rc::new(Self {
-            address,
+            destination: Destination::new(endpoint),
+            is_tls: endpoint.tls.is_some(),
             idle: RefCell::default(),
+            http2: is_http2.then(Http2Connections::default),
             round: Cell::new(0),
             open: Cell::new(0),
             max_open,
@@ -81,9 +94,30 @@ impl ServerPool {
         })
     }
 
-    /// How many connections are in use.
+    /// How many requests it has.
     pub(super) fn in_use(&self) -> usize {
-        self.open.get().saturating_sub(self.idle.borrow().len())
+        match &self.http2 {
+            None => self.open.get().saturating_sub(self.idle.borrow().len()),
+            Some(http2) => http2.in_use(),
+        }
+    }
+
+    pub(super) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.is_retired.get()
+    }
+
+    /// The number of calls of `tidy`.
+    pub(super) fn round(&self) -> u32 {
+        self.round.get()
+    }
+
+    /// Whether a connection to this address may still be used.
+    pub(super) fn still_has(&self, peer: Option<SocketAddr>) -> bool {
+        self.destination.still_has(peer)
     }
 
     /// The connection that was used last, if it can take a request at once.
@@ -115,15 +149,7 @@ impl ServerPool {
 
     /// A new connection.
     pub(super) async fn connect(self: &Rc<Self>, timeout: Duration) -> Result<Lease, NoConnection> {
-        if self.open.get() >= self.max_open {
-            return Err(NoConnection::Full);
-        }
-        self.open.set(self.open.get() + 1);
-        let slot = OpenSlot(Rc::clone(self));
-        let deadline = Instant::now() + timeout;
-        let stream = connect(&self.address.host, self.address.port, AddressRule::Any, deadline)
-            .await
-            .map_err(|_reason| NoConnection::Failed)?;
+        let (stream, slot) = self.open(timeout).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .max_headers(100)
@@ -131,8 +157,33 @@ impl ServerPool {
             .await
             .map_err(|_reason| NoConnection::Failed)?;
         // Ends when the sender is dropped or the server closes; what it returns was told to the sender.
-        tokio::task::spawn_local(async move { drop(connection.await) });
+        tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
         Ok(Lease { sender, slot })
+    }
+
+    /// A new stream, on which nothing has been said but what TLS says.
+    pub(super) async fn open(
+        self: &Rc<Self>,
+        timeout: Duration,
+    ) -> Result<(UpstreamStream, OpenSlot), NoConnection> {
+        if self.open.get() >= self.max_open {
+            return Err(NoConnection::Full);
+        }
+        self.open.set(self.open.get() + 1);
+        let mut slot = OpenSlot {
+            pool: Rc::clone(self),
+            peer: None,
+        };
+        match self.destination.connect(Instant::now() + timeout).await {
+            Ok((stream, peer)) => {
+                slot.peer = peer;
+                Ok((stream, slot))
+            }
+            Err(error) => {
+                tracing::warn!(server = %self.name, %error, "no connection to the upstream");
+                Err(NoConnection::Failed)
+            }
+        }
     }
 
     /// Closes what is idle, and whatever would come back later: the configuration no longer names the server. An idle
@@ -141,25 +192,65 @@ impl ServerPool {
         self.is_retired.set(true);
         let idle = self.idle.take();
         drop(idle);
+        if let Some(http2) = &self.http2 {
+            http2.retire();
+        }
     }
 
     /// Drops connections that have been idle for too long. Called every few seconds.
     pub(super) fn tidy(&self) {
         let round = self.round.get().wrapping_add(1);
         self.round.set(round);
-        let is_kept = |idle: &Idle| round.wrapping_sub(idle.since) <= IDLE_ROUNDS && !idle.sender.is_closed();
+        if self.open.get() > 0 {
+            self.destination.refresh();
+        }
+        let is_kept = |idle: &Idle| {
+            round.wrapping_sub(idle.since) <= IDLE_ROUNDS
+                && !idle.sender.is_closed()
+                && self.destination.still_has(idle.slot.peer)
+        };
         self.idle.borrow_mut().retain(is_kept);
+        if let Some(http2) = &self.http2 {
+            http2.tidy(self, IDLE_ROUNDS);
+        }
+    }
+}
+
+impl NoConnection {
+    /// For the client.
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Self::Failed => Reason::UpstreamConnect,
+            Self::Full => Reason::Overloaded,
+        }
+    }
+}
+
+impl OpenSlot {
+    /// The server at the other end.
+    pub(super) fn server(&self) -> &Rc<ServerPool> {
+        &self.pool
+    }
+
+    /// Its address.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.peer
     }
 }
 
 impl Lease {
+    /// The server at the other end.
+    pub(super) fn server(&self) -> &Rc<ServerPool> {
+        self.slot.server()
+    }
+
     /// Gives the connection back after an exact end.
     pub(super) fn give_back(self) {
         let Self { sender, slot } = self;
         if sender.is_closed() {
             return;
         }
-        let pool = Rc::clone(&slot.0);
+        let pool = Rc::clone(&slot.pool);
         if pool.is_retired.get() {
             return;
         }
@@ -176,13 +267,14 @@ impl Lease {
 
 impl Drop for OpenSlot {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get().saturating_sub(1));
+        self.pool.open.set(self.pool.open.get().saturating_sub(1));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{ServerAddress, UpstreamPlan};
 
     #[test]
     fn nothing_comes_back_to_a_retired_pool() {
@@ -193,11 +285,8 @@ mod tests {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let port = listener.local_addr().unwrap().port();
             let metrics = Metrics::new(&prometheus::Registry::new(), &["ok"]).unwrap();
-            let address = ServerAddress {
-                host: "127.0.0.1".into(),
-                port,
-            };
-            let pool = ServerPool::new(address, 4, &metrics);
+            let plan = UpstreamPlan::to(vec![ServerAddress::tcp("127.0.0.1", port)]);
+            let pool = ServerPool::new(&plan.endpoint(&plan.servers[0]), 4, &metrics);
             let kept = pool.connect(Duration::from_secs(5)).await.unwrap();
             let late = pool.connect(Duration::from_secs(5)).await.unwrap();
             kept.give_back();

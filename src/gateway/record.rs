@@ -37,7 +37,8 @@ pub(super) struct Record {
     route: Option<(Rc<View>, RouteId)>,
     upstream: Option<Rc<ServerPool>>,
     sent_bytes: u64,
-    is_broken: bool,
+    /// What ended the response before its end.
+    broke: Option<Reason>,
     /// Only where there is an access log.
     log: Option<Box<LogDetails>>,
 }
@@ -52,6 +53,8 @@ struct LogDetails {
     request: Option<Rc<RequestProgress>>,
     sent_at: Option<Instant>,
     upstream_duration: Option<Duration>,
+    /// What came through a tunnel.
+    tunnel_bytes: u64,
 }
 
 impl Record {
@@ -73,6 +76,7 @@ impl Record {
                 request: None,
                 sent_at: None,
                 upstream_duration: None,
+                tunnel_bytes: 0,
             })
         });
         Self {
@@ -87,7 +91,7 @@ impl Record {
             route: None,
             upstream: None,
             sent_bytes: 0,
-            is_broken: false,
+            broke: None,
             log,
         }
     }
@@ -216,10 +220,21 @@ impl Record {
     }
 
     /// The response body broke off.
-    pub(super) fn mark_broken(&mut self) {
-        self.is_broken = true;
-        if let Some(upstream) = &self.upstream {
+    pub(super) fn broke_off(&mut self, reason: Reason) {
+        self.broke = Some(reason);
+        if let Some(upstream) = &self.upstream
+            && reason == Reason::UpstreamProtocol
+        {
             upstream.metrics.protocol.inc();
+        }
+    }
+
+    /// A tunnel is over. The reason is there where it was neither side that ended it.
+    pub(super) fn tunnelled(&mut self, from_client: u64, to_client: u64, ended_by: Option<Reason>) {
+        self.sent_bytes = to_client;
+        self.broke = ended_by;
+        if let Some(log) = &mut self.log {
+            log.tunnel_bytes = from_client;
         }
     }
 
@@ -246,14 +261,13 @@ impl Record {
             version: self.version,
             status: self.status,
             decision: self.decision,
-            reason: if self.is_broken {
-                Reason::UpstreamProtocol.name()
-            } else {
-                self.reason.name()
-            },
+            reason: self.broke.unwrap_or(self.reason).name(),
             subject: principal.and_then(|principal| principal.subject()),
             client: principal.and_then(|principal| principal.client_id()),
-            bytes_in: log.request.as_ref().map_or(0, |request| request.bytes.get()),
+            bytes_in: log
+                .request
+                .as_ref()
+                .map_or(log.tunnel_bytes, |request| request.bytes.get()),
             bytes_out: self.sent_bytes,
             duration: elapsed,
             upstream_duration: log.upstream_duration,

@@ -2,49 +2,46 @@
 //!
 //! The client learns the reason and its fixed text, never the log's detail, and nothing that it sent comes back.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use hyper::body::{Body as _, Incoming};
 
 use super::body::ResponseBody;
+use super::deadline::Deadlines;
+use super::grpc::{self, Dialect};
 use super::record::Record;
 use super::request_id::RequestId;
 use crate::policy::{Challenge, Denial, Reason, RouteTable};
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+/// What is read of the body of a refused request, in bytes and time.
+const DISCARD_BYTES: usize = 256 << 10;
+const DISCARD_FOR: Duration = Duration::from_secs(1);
 
 /// How the client of a request is answered, should it be refused.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
     pub(super) request_id: RequestId,
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     must_close: bool,
-}
-
-/// In which form a client reads a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dialect {
-    Http,
-    Grpc,
 }
 
 impl Reply {
     /// Looks at what the client speaks.
     pub(super) fn to(parts: &Parts, request_id: RequestId) -> Self {
-        // gRPC clients say so in their content type.
-        let dialect = match parts.headers.get(CONTENT_TYPE) {
-            Some(value) if value.as_bytes().starts_with(b"application/grpc") => Dialect::Grpc,
-            _ => Dialect::Http,
-        };
         // After CONNECT the client may go on as if there were a tunnel (RFC 9931 section 3).
         let must_close = parts.method == Method::CONNECT && parts.version == Version::HTTP_11;
         Self {
             request_id,
-            dialect,
+            dialect: Dialect::of(parts),
             must_close,
         }
     }
@@ -82,7 +79,7 @@ impl Reply {
         }
         match self.dialect {
             Dialect::Http => http(denial.reason, fields, self.request_id, record),
-            Dialect::Grpc => grpc(denial.reason, fields, record),
+            Dialect::Grpc => trailers_only(denial.reason, fields, record),
         }
     }
 }
@@ -116,15 +113,32 @@ fn http(
 }
 
 /// A trailers-only response (gRPC over HTTP/2, "Responses").
-fn grpc(reason: Reason, mut fields: HeaderMap, record: Record) -> Response<ResponseBody> {
+fn trailers_only(reason: Reason, mut fields: HeaderMap, record: Record) -> Response<ResponseBody> {
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    fields.insert(GRPC_STATUS, HeaderValue::from(u16::from(reason.grpc_status())));
-    let message = HeaderValue::try_from(format!("{}: {}", reason.name(), reason.text()));
-    fields.insert(
-        GRPC_MESSAGE,
-        message.unwrap_or(HeaderValue::from_static("refused")),
-    );
+    grpc::insert_status(&mut fields, reason);
     let mut response = Response::new(ResponseBody::own(Bytes::new(), record));
     *response.headers_mut() = fields;
     response
+}
+
+/// Reads on for a little while after a refusal: a client that is still sending may not look at the answer before it is
+/// done, and loses it when the connection or the stream is reset under it (RFC 9112 section 9.6).
+pub(super) fn discard(mut body: Incoming, deadlines: &Rc<Deadlines>) {
+    if body.is_end_stream() {
+        return;
+    }
+    let deadline = deadlines.after(DISCARD_FOR, Instant::now());
+    tokio::task::spawn_local(async move {
+        let reading = async {
+            let mut left = DISCARD_BYTES;
+            while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                left = match left.checked_sub(bytes) {
+                    Some(left) => left,
+                    None => return,
+                };
+            }
+        };
+        deadline.limit(reading).await
+    });
 }

@@ -4,7 +4,7 @@
 //! section 8.3.1): odd forms of the target, missing or repeated or disagreeing hosts, odd transfer codings, header names
 //! that some upstreams fold into others. Nothing is repaired.
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
@@ -75,6 +75,10 @@ fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Reason> {
         // `X_User` becomes `X-User` in CGI-like upstreams, so a name with `_` can pass for a header of ours.
         if name.as_str().contains('_') {
             return Err(Reason::BadRequest);
+        }
+        // RFC 9110 section 10.1.1.
+        if *name == EXPECT && !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(Reason::ExpectationFailed);
         }
     }
     if bytes > limits.header_bytes || fields.len() > limits.headers {

@@ -3,24 +3,29 @@
 //! A newcomer reads this file and `policy/decide.rs`, and knows the product.
 
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
-use super::body::{RequestBody, ResponseBody, discard};
+use super::asks::{self, Asks};
+use super::body::{RequestBody, ResponseBody};
 use super::client::{Connection, Origin};
+use super::deadline::Patience;
 use super::forward::{Forwarded, Waits, forward};
+use super::grpc::Dialect;
 use super::headers;
 use super::record::Record;
-use super::respond::Reply;
+use super::respond::{Reply, discard};
 use super::sanitize::SanitizedHead;
+use super::stream::{StreamEnd, StreamTimes, is_stream};
 use super::trace::Trace;
+use super::upgrade::{Handshake, TunnelTimes};
 use super::verified::CachedVerifier;
 use super::worker::{View, Worker};
 use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, Route, RouteId, decide};
@@ -183,6 +188,13 @@ impl Worker {
         decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
     }
 
+    /// How long a stream of a route may be silent.
+    fn stream_idle(&self, view: &View, route: RouteId) -> Duration {
+        let route = view.snapshot.table.route(route);
+        let own = route.and_then(|route| route.idle_timeout);
+        own.unwrap_or(self.shared.settings.timeouts.stream_idle)
+    }
+
     fn forward(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {
         let Job {
             connection,
@@ -207,6 +219,14 @@ impl Worker {
             discard(body, &self.deadlines);
             return Serving::now(failed(Reason::BodyTooLarge, route_id, &view, &reply, record));
         }
+        let good_until = asks::good_until(table, route, &permit);
+        let asks = match Asks::read(&mut parts, &body, reply.dialect, route, good_until) {
+            Ok(asks) => asks,
+            Err(reason) => {
+                discard(body, &self.deadlines);
+                return Serving::now(failed(reason, route_id, &view, &reply, record));
+            }
+        };
         let source = headers::Source {
             connection: &connection,
             origin: &origin,
@@ -220,28 +240,69 @@ impl Worker {
             &source,
             reply.request_id,
         );
-        let pause = self.shared.settings.timeouts.body;
+        if asks.handshake.is_some() {
+            Handshake::ask(&mut parts.headers);
+        }
+        let pause = match reply.dialect {
+            Dialect::Http => self.shared.settings.timeouts.body,
+            Dialect::Grpc => self.stream_idle(&view, route_id),
+        };
         let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
         record.sent_to(server, progress.as_ref());
         let request = Request::from_parts(parts, body);
-        let (waits, server, pause) = (waits(route, target), Rc::clone(server), target.idle_timeout);
-        let deadline = self.deadlines.after(waits.head, Instant::now());
+        let (waits, server) = (waits(route, target), Rc::clone(server));
+        let pause = route.idle_timeout.unwrap_or(target.idle_timeout);
+        let now = Instant::now();
+        let deadline = self.deadlines.after(waits.head, now);
+        let call = asks.call_time.map(|time| self.deadlines.after(time, now));
         let forwarding = forward(permit, request, progress, server, waits, deadline);
         Serving::Later(Box::pin(async move {
-            match forwarding.await {
+            let mut forwarding = pin!(forwarding);
+            let forwarded = match &call {
+                None => forwarding.await,
+                Some(call) => {
+                    let in_time = call.limit(forwarding.as_mut()).await;
+                    in_time.unwrap_or(Err(Reason::UpstreamTimeout))
+                }
+            };
+            match forwarded {
+                Ok(forwarded) if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    let times = TunnelTimes {
+                        idle: self.stream_idle(&view, route_id),
+                        good_until: asks.good_until(),
+                    };
+                    let opened = match asks.handshake {
+                        Some(handshake) => handshake.accept(&self, forwarded, times, record),
+                        // Nobody has asked for another protocol.
+                        None => Err(record),
+                    };
+                    opened.unwrap_or_else(|record| {
+                        failed(Reason::UpstreamProtocol, route_id, &view, &reply, record)
+                    })
+                }
                 Ok(Forwarded {
                     mut response,
-                    lease,
+                    held,
                     request_progress,
                 }) => {
+                    let (mut pause, mut end) = (pause, None);
+                    if is_stream(&response, reply.dialect) {
+                        let times = StreamTimes {
+                            idle: self.stream_idle(&view, route_id),
+                            call,
+                            good_until: asks.good_until(),
+                        };
+                        pause = times.idle;
+                        end = Some(StreamEnd::new(reply.dialect, times, &self.deadlines));
+                    }
                     headers::to_client(response.headers_mut());
                     record.answered(response.status());
                     response.map(|incoming| {
                         ResponseBody::upstream(
                             incoming,
-                            pause,
-                            &self.deadlines,
-                            lease,
+                            Patience::new(pause, &self.deadlines),
+                            end,
+                            held,
                             request_progress,
                             record,
                         )
@@ -341,7 +402,7 @@ fn waits(route: &Route, target: &Target) -> Waits {
 }
 
 /// The one wall clock of the data plane.
-fn unix_now() -> UnixSeconds {
+pub(super) fn unix_now() -> UnixSeconds {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| {
         UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
     })

@@ -14,10 +14,10 @@ use super::deadline::Deadlines;
 use super::pool::ServerPool;
 use super::request_id::RequestId;
 use super::verified::{RecentTokens, VerifiedTokens};
-use crate::net::{Limits, Timeouts};
+use crate::net::{DrainWatcher, Limits, Timeouts};
 use crate::policy::Permit;
 use crate::snapshot::handoff::Reader;
-use crate::snapshot::{ServerAddress, Snapshot};
+use crate::snapshot::{Endpoint, Server, Snapshot};
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics, Stage};
 
 /// What `config` says about requests.
@@ -93,9 +93,11 @@ pub struct Worker {
     pub(super) shared: Arc<Shared>,
     reader: RefCell<Reader>,
     view: RefCell<Rc<View>>,
-    pools: RefCell<HashMap<ServerAddress, Rc<ServerPool>>>,
+    pools: RefCell<HashMap<Endpoint, Rc<ServerPool>>>,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) recent: RecentTokens,
+    /// For what hyper no longer watches.
+    pub(super) drain: DrainWatcher,
     /// First half of the ids of this worker's requests.
     id_prefix: u64,
     requests: Cell<u64>,
@@ -113,7 +115,7 @@ pub(super) struct View {
 
 impl Worker {
     /// A worker that reads snapshots from `reader`. `None` where the system has no randomness.
-    pub fn new(shared: Arc<Shared>, mut reader: Reader) -> Option<Rc<Self>> {
+    pub fn new(shared: Arc<Shared>, mut reader: Reader, drain: DrainWatcher) -> Option<Rc<Self>> {
         let (mut prefix, mut seed) = ([0; 8], [0; 8]);
         getrandom::fill(&mut prefix).ok()?;
         getrandom::fill(&mut seed).ok()?;
@@ -126,6 +128,7 @@ impl Worker {
             pools: RefCell::new(pools),
             deadlines: Rc::default(),
             recent: RecentTokens::default(),
+            drain,
             id_prefix: u64::from_le_bytes(prefix),
             requests: Cell::new(0),
             random: Cell::new(u64::from_le_bytes(seed)),
@@ -185,28 +188,22 @@ impl Worker {
 }
 
 impl View {
-    fn new(
-        snapshot: Arc<Snapshot>,
-        shared: &Shared,
-        pools: &mut HashMap<ServerAddress, Rc<ServerPool>>,
-    ) -> Self {
+    fn new(snapshot: Arc<Snapshot>, shared: &Shared, pools: &mut HashMap<Endpoint, Rc<ServerPool>>) -> Self {
         let max_open = shared.settings.limits.upstream_connections;
         let servers: Vec<Vec<Rc<ServerPool>>> = snapshot
             .targets
             .iter()
             .map(|target| {
-                let pool = |address: &ServerAddress| {
-                    let new = || ServerPool::new(address.clone(), max_open, &shared.metrics);
-                    Rc::clone(pools.entry(address.clone()).or_insert_with(new))
+                let pool = |server: &Server| {
+                    let new = || ServerPool::new(&server.endpoint, max_open, &shared.metrics);
+                    Rc::clone(pools.entry(server.endpoint.clone()).or_insert_with(new))
                 };
                 target.servers.iter().map(pool).collect()
             })
             .collect();
-        pools.retain(|address, pool| {
-            let is_named = snapshot
-                .targets
-                .iter()
-                .any(|target| target.servers.contains(address));
+        pools.retain(|endpoint, pool| {
+            let mut servers = snapshot.targets.iter().flat_map(|target| &target.servers);
+            let is_named = servers.any(|server| server.endpoint == *endpoint);
             if !is_named {
                 pool.retire();
             }

@@ -1,4 +1,4 @@
-//! Sockets: accepting, serving HTTP on them, connecting, draining. It knows nothing of tokens, routes or snapshots.
+//! Sockets: accepting, serving HTTP on them, connecting, draining. It knows nothing of tokens or routes.
 
 mod settings;
 mod drain;
@@ -12,7 +12,9 @@ mod fetch;
 
 pub use activity::Overdue;
 pub use connection::{ConnectionEnd, ConnectionSettings, Protocol, serve_connection};
-pub use connector::{AddressRule, ClientTls, ConnectError, TrustError, connect};
+pub use connector::{
+    AddressRule, Alpn, ClientTls, ConnectError, Destination, PemIdentity, TrustError, UpstreamStream, connect,
+};
 pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
 pub use listener::{BoundListener, ClientSocket, ConnectionSlots, accept_loop};

@@ -151,6 +151,8 @@ pub struct Timeouts {
     pub idle: Duration,
     /// Between two parts of a request body; also how long a client may leave what was sent to it unread.
     pub body: Duration,
+    /// How long a stream or a tunnel may be silent, both ways.
+    pub stream_idle: Duration,
     /// How long requests in flight may take once a drain has begun.
     pub drain: Duration,
     /// How long the gateway goes on accepting after it has said that it is not ready.
@@ -165,6 +167,7 @@ impl Default for Timeouts {
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             body: Duration::from_secs(30),
+            stream_idle: Duration::from_secs(300),
             drain: Duration::from_secs(30),
             pre_drain: Duration::ZERO,
         }

@@ -58,6 +58,23 @@ pub struct StepUp {
     pub acr: Vec<String>,
 }
 
+/// Another protocol that a connection may change to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Upgrade {
+    /// RFC 6455.
+    WebSocket,
+}
+
+/// What becomes of a WebSocket or of a stream when the token that it was opened with expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum OnExpiry {
+    /// It is closed.
+    #[default]
+    Close,
+    /// It goes on.
+    Continue,
+}
+
 /// A spelling of a path that is refused unless a route allows it. The bytes are forwarded as they came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PathForm {

@@ -25,6 +25,7 @@ pub enum Reason {
     HeadersTooLarge,
     BodyTooLarge,
     RequestTimeout,
+    ExpectationFailed,
     MissingToken,
     MultipleTokens,
     MalformedAuthorization,
@@ -118,7 +119,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
@@ -130,6 +131,7 @@ impl Reason {
         Self::HeadersTooLarge,
         Self::BodyTooLarge,
         Self::RequestTimeout,
+        Self::ExpectationFailed,
         Self::MissingToken,
         Self::MultipleTokens,
         Self::MalformedAuthorization,
@@ -179,6 +181,7 @@ impl Reason {
             Self::HeadersTooLarge => facts("headers_too_large", 431, C::None, S::Request, "the header fields are too large"),
             Self::BodyTooLarge => facts("body_too_large", 413, C::None, S::Forward, "the request body is too large"),
             Self::RequestTimeout => facts("request_timeout", 408, C::None, S::Forward, "the request body did not arrive in time"),
+            Self::ExpectationFailed => facts("expectation_failed", 417, C::None, S::Request, "no expectation but 100-continue is met"),
             Self::MissingToken => facts("missing_token", 401, C::Bare, S::Bearer, "an access token is required"),
             Self::MultipleTokens => facts("multiple_tokens", 400, C::InvalidRequest, S::Bearer, "there is more than one Authorization header"),
             Self::MalformedAuthorization => facts("malformed_authorization", 400, C::InvalidRequest, S::Bearer, "the Authorization header cannot be read"),
@@ -215,7 +218,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 42]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 43]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 
@@ -243,20 +246,6 @@ impl Reason {
     pub fn error_code(self) -> &'static str {
         let facts = self.facts();
         facts.challenge.error_code().unwrap_or(facts.name)
-    }
-
-    /// The `grpc-status` of a refusal.
-    pub fn grpc_status(self) -> u8 {
-        match self.facts().status {
-            401 => 16,
-            403 => 7,
-            404 | 405 => 5,
-            408 | 504 => 4,
-            413 | 431 => 8,
-            400 | 414 | 421 => 3,
-            502 | 503 => 14,
-            _ => 13,
-        }
     }
 
     pub(super) fn challenge(self) -> ChallengeKind {

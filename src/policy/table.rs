@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 
 use super::matcher::PathTree;
-use super::{Host, Mode, PathForms, PathPattern, Realm, RequestPath, Requirement};
+use super::{Host, Mode, OnExpiry, PathForms, PathPattern, Realm, RequestPath, Requirement, Upgrade};
 use crate::token::Verifier;
 
 /// Position of an API in the table, which is its position in the configuration.
@@ -67,6 +67,12 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// Largest request body in bytes; `None`: the gateway's.
     pub max_body: Option<u64>,
+    /// Between two parts of a response, or of what a tunnel carries; `None`: the upstream's, or that of streams.
+    pub idle_timeout: Option<Duration>,
+    /// What a connection may change to; most often nothing.
+    pub upgrade: Option<Upgrade>,
+    /// What becomes of a stream whose token expires.
+    pub on_expiry: OnExpiry,
 }
 
 /// Look-up of routes.

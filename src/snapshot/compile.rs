@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::handoff::KeyMisses;
-use super::{ApiPlan, Plan, Snapshot, Target};
+use super::{ApiPlan, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target};
 use crate::policy::{Api, ApiId, PathForms, Realm, Requirement, Route, RouteTableBuilder, ScopeSource};
 use crate::token::{
     KeySet, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier, VerifierSettings,
@@ -197,6 +197,9 @@ fn add_routes(
             allow: PathForms::of(&route.allow),
             timeout: route.timeout,
             max_body: route.max_body,
+            idle_timeout: route.idle_timeout,
+            upgrade: route.upgrade,
+            on_expiry: route.on_expiry,
         };
         if builder.route(compiled, &route.pattern, &plan.hosts).is_err() {
             faults.push(CompileFault::DuplicateRoute {
@@ -209,10 +212,16 @@ fn add_routes(
 
 fn target(plan: &ApiPlan) -> Target {
     let upstream = &plan.upstream;
+    let server = |address: &ServerAddress| Server {
+        endpoint: upstream.endpoint(address),
+        health: Arc::new(ServerHealth::default()),
+    };
     let name: Vec<String> = upstream.servers.iter().map(ToString::to_string).collect();
     Target {
         name: name.join(",").into(),
-        servers: upstream.servers.clone(),
+        servers: upstream.servers.iter().map(server).collect(),
+        ejection: upstream.ejection,
+        waiting: upstream.waiting,
         connect_timeout: upstream.connect_timeout,
         timeout: upstream.timeout,
         idle_timeout: upstream.idle_timeout,

@@ -5,7 +5,9 @@
 
 mod compile;
 pub mod handoff;
+mod health;
 mod plan;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +15,11 @@ use std::time::Duration;
 use http::HeaderName;
 
 pub use compile::{CompileFault, CompileSettings, IssuerKeys, compile};
-pub use plan::{
-    ApiPlan, ForwardPlan, IdentityHeader, Plan, RoutePlan, ServerAddress, TokenForwarding, UpstreamPlan,
+pub use health::ServerHealth;
+pub use plan::{ApiPlan, ForwardPlan, IdentityHeader, Plan, RoutePlan, TokenForwarding};
+pub use upstream::{
+    EjectionPlan, Endpoint, HealthPlan, ServerAddress, TlsFiles, UpstreamPlan, UpstreamProtocol, UpstreamTls,
+    WaitingPlan,
 };
 
 pub use crate::policy::Preflight;
@@ -45,7 +50,11 @@ pub struct Target {
     /// Stable across snapshots while the servers stay the same: the name of the upstream in metrics and logs.
     pub name: Arc<str>,
     /// At least one.
-    pub servers: Vec<ServerAddress>,
+    pub servers: Vec<Server>,
+    /// When a server is passed over.
+    pub ejection: EjectionPlan,
+    /// How requests wait for a connection.
+    pub waiting: WaitingPlan,
     /// Until a connection stands.
     pub connect_timeout: Duration,
     /// Until the response head is there.
@@ -58,6 +67,15 @@ pub struct Target {
     pub identity_headers: Vec<IdentityHeader>,
     /// What clients see.
     pub public_url: Option<Arc<str>>,
+}
+
+/// One server of a target.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it is and how it is spoken to.
+    pub endpoint: Endpoint,
+    /// What is known of it; `compile` knows nothing, the writer of the snapshot puts in what is known.
+    pub health: Arc<ServerHealth>,
 }
 
 impl Snapshot {

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
+use super::UpstreamPlan;
 use crate::definition::{ApiDefinition, Secret};
-use crate::policy::{Mode, PathForm, PathPattern, Preflight, RequirementPlan};
+use crate::policy::{Mode, OnExpiry, PathForm, PathPattern, Preflight, RequirementPlan, Upgrade};
 
 /// All APIs and the issuers that they trust.
 #[derive(Clone, Debug, Default)]
@@ -45,28 +46,6 @@ pub struct ApiPlan {
     pub forward: ForwardPlan,
     /// The routes in the order of the configuration.
     pub routes: Vec<RoutePlan>,
-}
-
-/// The servers of an API, and how long they may take.
-#[derive(Clone, Debug)]
-pub struct UpstreamPlan {
-    /// At least one.
-    pub servers: Vec<ServerAddress>,
-    /// Until a connection stands. Default 1 s.
-    pub connect_timeout: Duration,
-    /// Until the response head is there. Default 15 s.
-    pub timeout: Duration,
-    /// Between two parts of a body. Default 60 s.
-    pub idle_timeout: Duration,
-}
-
-/// `http://host:port` of one upstream server.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ServerAddress {
-    /// A name, an IPv4 address, or an IPv6 address without brackets.
-    pub host: String,
-    /// 80 where none was written.
-    pub port: u16,
 }
 
 /// What is done to the head of a forwarded request.
@@ -114,17 +93,12 @@ pub struct RoutePlan {
     pub timeout: Option<Duration>,
     /// Largest request body in bytes; overrides the limit of the gateway.
     pub max_body: Option<u64>,
+    /// Overrides `UpstreamPlan::idle_timeout`, and the time of streams.
+    pub idle_timeout: Option<Duration>,
+    /// What a connection may change to.
+    pub upgrade: Option<Upgrade>,
+    /// What becomes of a stream whose token expires.
+    pub on_expiry: OnExpiry,
     /// Spellings of the path that this route accepts.
     pub allow: Vec<PathForm>,
-}
-
-impl std::fmt::Display for ServerAddress {
-    /// `host:port`, with brackets around an IPv6 address.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
 }

@@ -36,6 +36,9 @@ pub struct Metrics {
     cache_entries: IntGaugeVec,
     upstream_requests: IntCounterVec,
     upstream_healthy: IntGaugeVec,
+    /// Connections that have become tunnels, such as WebSockets.
+    pub upgrades_open: IntGauge,
+    upgrades: IntCounterVec,
     /// 1 after a reload that took effect, 0 after one that did not.
     pub config_last_reload_successful: IntGauge,
     /// Unix time in seconds.
@@ -59,6 +62,21 @@ pub enum Stage {
     Verify,
     /// Waiting for a key fetch.
     KeyWait,
+}
+
+/// How a tunnel came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TunnelEnd {
+    /// By its client or its upstream.
+    Closed,
+    /// Nothing moved for too long.
+    Idle,
+    /// The token that opened it is good no longer.
+    Expired,
+    /// The process ends.
+    Drained,
+    /// A connection broke.
+    Broken,
 }
 
 /// What became of an unknown `kid`.
@@ -175,6 +193,8 @@ impl Metrics {
                 &["upstream", "result"],
             )?,
             upstream_healthy: make.gauges("upstream_healthy", "Whether a server is used.", &["upstream"])?,
+            upgrades_open: make.gauge("upgrades_open", "Open WebSockets.")?,
+            upgrades: make.counters("upgrades_total", "WebSockets that have ended, and how.", &["end"])?,
             config_last_reload_successful: make.gauge(
                 "config_last_reload_successful",
                 "Whether the last reload took effect.",
@@ -210,6 +230,9 @@ impl Metrics {
         register_process(registry)?;
         for stage in [Stage::Decide, Stage::Verify, Stage::KeyWait] {
             metrics.stage(stage);
+        }
+        for end in TunnelEnd::ALL {
+            metrics.upgrade_ended(end);
         }
         Ok(metrics)
     }
@@ -271,6 +294,11 @@ impl Metrics {
         }
     }
 
+    /// Tunnels that ended like this.
+    pub fn upgrade_ended(&self, end: TunnelEnd) -> IntCounter {
+        self.upgrades.with_label_values(&[end.label()])
+    }
+
     /// Unix time in seconds at which the certificate of this role (`server`, `client_ca`) ends.
     pub fn certificate_expiry(&self, role: &'static str) -> IntGauge {
         self.certificate_expiry.with_label_values(&[role])
@@ -322,6 +350,26 @@ impl Stage {
             Self::Decide => "decide",
             Self::Verify => "verify",
             Self::KeyWait => "key_wait",
+        }
+    }
+}
+
+impl TunnelEnd {
+    const ALL: [Self; 5] = [
+        Self::Closed,
+        Self::Idle,
+        Self::Expired,
+        Self::Drained,
+        Self::Broken,
+    ];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Idle => "idle",
+            Self::Expired => "expired",
+            Self::Drained => "drained",
+            Self::Broken => "broken",
         }
     }
 }
@@ -448,6 +496,8 @@ scopegate_tls_handshakes_total{result="ok"} 0
 scopegate_proxy_headers_total{result="untrusted"} 0
 scopegate_build_info{version="0.1.0"} 1
 scopegate_access_log_dropped_total 0
+scopegate_upgrades_open 0
+scopegate_upgrades_total{end="expired"} 0
 # TYPE process_cpu_seconds_total counter
 # TYPE process_open_fds gauge
 "#;

@@ -10,6 +10,6 @@ mod health;
 
 pub use access_log::{AccessLog, AccessRecord};
 pub use health::{Missing, Readiness};
-pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, Stage, UnknownKid, UpstreamMetrics};
+pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, Stage, TunnelEnd, UnknownKid, UpstreamMetrics};
 pub use route_metrics::{Decision, RouteMetrics, Source};
 pub use settings::{AccessLogOutput, AccessLogSettings};

@@ -74,6 +74,18 @@ impl Principal {
         }
     }
 
+    /// The first moment at which [`Self::check_times`] will refuse it for its age.
+    pub(super) fn good_until(&self, rules: TimeRules) -> UnixSeconds {
+        let expiry = self.expires_at.saturating_add(rules.leeway);
+        let oldest = rules.max_age.zip(self.issued_at).map(|(max_age, issued_at)| {
+            issued_at
+                .saturating_add(max_age)
+                .saturating_add(rules.leeway)
+                .saturating_add(1)
+        });
+        oldest.map_or(expiry, |oldest| expiry.min(oldest))
+    }
+
     /// Whether the times are right at `now`: once when verified, and again on each hit of the cache.
     pub(super) fn check_times(&self, rules: TimeRules, now: UnixSeconds) -> Result<(), TokenError> {
         let latest = now.saturating_add(rules.leeway);

@@ -108,6 +108,11 @@ impl Verifier {
         }
     }
 
+    /// From when on a token that was good is good no longer.
+    pub fn good_until(&self, principal: &Principal) -> UnixSeconds {
+        principal.good_until(self.times)
+    }
+
     /// What a hit of a cache must ask again.
     pub fn check_times(&self, principal: &Principal, now: UnixSeconds) -> Result<(), TokenError> {
         principal.check_times(self.times, now)

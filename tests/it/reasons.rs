@@ -311,6 +311,13 @@ fn request_cases(world: &World) -> Vec<Case> {
         )
         .unrouted(),
         case("trace", R::MethodNotAllowed, 405, items().method("TRACE")).unrouted(),
+        case(
+            "an expectation",
+            R::ExpectationFailed,
+            417,
+            items().field("expect", "200-ok"),
+        )
+        .unrouted(),
         case("dot segments", R::BadPath, 400, ask("/public/%2e%2e/items")).unrouted(),
         case("an encoded slash", R::BadPath, 400, ask("/items%2f1")).unrouted(),
         case(
@@ -748,9 +755,10 @@ fn check_grpc(world: &World, case: &Case) {
         401 => "16",
         403 => "7",
         404 | 405 => "5",
-        400 | 414 => "3",
+        400 | 414 | 417 => "3",
         413 | 431 => "8",
         408 | 504 => "4",
+        503 if case.reason == Reason::Overloaded => "8",
         502 | 503 => "14",
         other => panic!("{other}"),
     };

@@ -302,6 +302,7 @@ fn a_session_is_resumed_only_where_nothing_rests_on_it() {
         assert_eq!(first.get("/p/a", &[]).unwrap().0, 200);
         let mut second = client.connect(world.address(), "localhost").unwrap();
         assert_eq!(second.get("/p/a", &[]).unwrap().0, 200);
+        assert!(!second.may_send_early, "what is replayed would be decided twice");
         second.is_resumed()
     };
     let plain = World::start(ONE, &files(&pair, ""));

@@ -42,6 +42,9 @@ impl VerifyToken<Api> for Untouched {
 /// A route for any method.
 pub(crate) fn route(pattern: &str, require: RequirementPlan) -> RoutePlan {
     RoutePlan {
+        idle_timeout: None,
+        upgrade: None,
+        on_expiry: Default::default(),
         pattern: PathPattern::parse(pattern).unwrap(),
         methods: Vec::new(),
         require,
@@ -92,15 +95,7 @@ pub(crate) fn api_plan(api: TestApi, hosts: &[&str], routes: Vec<RoutePlan>) -> 
         mode: Mode::Enforce,
         max_age: api.max_age,
         leeway: Duration::from_secs(10),
-        upstream: UpstreamPlan {
-            servers: vec![ServerAddress {
-                host: "127.0.0.1".into(),
-                port: 80,
-            }],
-            connect_timeout: Duration::from_secs(1),
-            timeout: Duration::from_secs(15),
-            idle_timeout: Duration::from_secs(60),
-        },
+        upstream: UpstreamPlan::to(vec![ServerAddress::tcp("127.0.0.1", 80)]),
         forward: ForwardPlan::default(),
         routes,
     }

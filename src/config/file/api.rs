@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::super::faults::Fault;
 use super::super::reader::{FromNode, Keys, Mirror, Names, Placed, Word, misshapen};
 use super::super::values::Period;
-use super::Route;
+use super::{Route, Upstream};
 use crate::definition::{ApiDefinition, Node, Value, Words, refuse_null, wrong_kind};
 use crate::policy::Mode;
 use crate::snapshot::{Preflight, TokenForwarding};
@@ -33,7 +33,7 @@ pub(in super::super) struct Api {
     pub(in super::super) leeway: Option<Placed<Period>>,
     /// The oldest token that is accepted, counted from `iat`. Default: no such bound.
     pub(in super::super) max_age: Option<Placed<Period>>,
-    /// Where allowed requests go: `http://host:port`, or the servers with their timeouts.
+    /// Where allowed requests go: `http://host:port`, `https://host:port`, `unix:PATH`, or servers and how they are used.
     pub(in super::super) upstream: Placed<Upstream>,
     /// What the upstream is told.
     pub(in super::super) forward: Option<Forward>,
@@ -131,60 +131,6 @@ impl Mirror for Export {
         Some(Self {
             export: export?,
             identifier: identifier?,
-        })
-    }
-}
-
-/// The address of one server, or servers with their timeouts.
-#[derive(Clone, Debug, JsonSchema)]
-#[schemars(untagged)]
-pub(in super::super) enum Upstream {
-    /// `http://host:port`.
-    Url(String),
-    /// Servers with their timeouts.
-    Servers(UpstreamServers),
-}
-
-impl FromNode for Upstream {
-    fn from_node(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Self> {
-        match node.value {
-            Value::Text(_) => String::from_node(key, node, faults).map(Self::Url),
-            Value::Map(_) => UpstreamServers::from_node(key, node, faults).map(Self::Servers),
-            _ => {
-                faults.push(misshapen(&wrong_kind(key, node, "an address or a mapping")));
-                None
-            }
-        }
-    }
-}
-
-/// The servers of an API, and how long they may take.
-#[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields, transform = refuse_null)]
-pub(in super::super) struct UpstreamServers {
-    /// `http://host:port` each.
-    #[schemars(length(min = 1))]
-    pub(in super::super) servers: Vec<Placed<String>>,
-    /// Until a connection stands. Default 1s.
-    pub(in super::super) connect_timeout: Option<Placed<Period>>,
-    /// Until the response head is there. Default 15s.
-    pub(in super::super) timeout: Option<Placed<Period>>,
-    /// Between two parts of a body. Default 60s.
-    pub(in super::super) idle_timeout: Option<Placed<Period>>,
-}
-
-impl Mirror for UpstreamServers {
-    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["tls", "http2", "health"]);
-        let servers = keys.required("servers");
-        let connect_timeout = keys.optional("connect_timeout");
-        let timeout = keys.optional("timeout");
-        let idle_timeout = keys.optional("idle_timeout");
-        Some(Self {
-            servers: servers?,
-            connect_timeout,
-            timeout,
-            idle_timeout,
         })
     }
 }

@@ -8,7 +8,7 @@ use super::super::faults::Fault;
 use super::super::reader::{FromNode, Keys, Mirror, Names, Placed, Word, misshapen};
 use super::super::values::{Period, Size};
 use crate::definition::{Node, Value, Words, refuse_null, wrong_kind};
-use crate::policy::{Mode, PathForm};
+use crate::policy::{Mode, OnExpiry, PathForm, Upgrade};
 
 /// What one path asks.
 #[derive(Clone, Debug, JsonSchema)]
@@ -28,6 +28,14 @@ pub(in super::super) struct Route {
     pub(in super::super) timeout: Option<Placed<Period>>,
     /// The largest request body; overrides the limit of the gateway.
     pub(in super::super) max_body: Option<Placed<Size>>,
+    /// Between two parts of a response, or of what a WebSocket carries; overrides `idle_timeout` of the upstream and
+    /// `timeouts.stream_idle`.
+    pub(in super::super) idle_timeout: Option<Placed<Period>>,
+    /// The protocols that a connection may change to, once its token is found good. Default: none.
+    #[schemars(length(min = 1))]
+    pub(in super::super) upgrade: Option<Placed<Vec<Word<Upgrade>>>>,
+    /// Whether a WebSocket, an event stream or a gRPC stream is closed when its token expires. Default: close.
+    pub(in super::super) on_expiry: Option<Word<OnExpiry>>,
     /// Spellings of the path that are refused otherwise.
     #[schemars(length(min = 1))]
     pub(in super::super) allow: Option<Vec<Word<PathForm>>>,
@@ -35,13 +43,16 @@ pub(in super::super) struct Route {
 
 impl Mirror for Route {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["upgrade", "rate_limit"]);
+        keys.unsupported(&["rate_limit"]);
         let path = keys.required("path");
         let methods = keys.optional("methods");
         let require = keys.required("require");
         let mode = keys.optional("mode");
         let timeout = keys.optional("timeout");
         let max_body = keys.optional("max_body");
+        let idle_timeout = keys.optional("idle_timeout");
+        let upgrade = keys.optional("upgrade");
+        let on_expiry = keys.optional("on_expiry");
         let allow = keys.optional("allow");
         Some(Self {
             path: path?,
@@ -50,6 +61,9 @@ impl Mirror for Route {
             mode,
             timeout,
             max_body,
+            idle_timeout,
+            upgrade,
+            on_expiry,
             allow,
         })
     }
@@ -225,6 +239,14 @@ impl JsonSchema for ClaimValues {
 
 impl Words for Mode {
     const WORDS: &'static [(&'static str, Self)] = &[("enforce", Self::Enforce), ("report", Self::Report)];
+}
+
+impl Words for Upgrade {
+    const WORDS: &'static [(&'static str, Self)] = &[("websocket", Self::WebSocket)];
+}
+
+impl Words for OnExpiry {
+    const WORDS: &'static [(&'static str, Self)] = &[("close", Self::Close), ("continue", Self::Continue)];
 }
 
 impl Words for PathForm {

@@ -55,6 +55,9 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<Api>();
     the_same_keys::<Export>();
     the_same_keys::<UpstreamServers>();
+    the_same_keys::<UpstreamTls>();
+    the_same_keys::<Health>();
+    the_same_keys::<Ejection>();
     the_same_keys::<Forward>();
     the_same_keys::<Route>();
     the_same_keys::<Rule>();
@@ -75,8 +78,10 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "AdminListener",
         "Api",
         "CertificatePair",
+        "Ejection",
         "Export",
         "Forward",
+        "Health",
         "Issuer",
         "Jwks",
         "Limits",
@@ -88,6 +93,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Tls",
         "TokenCache",
         "UpstreamServers",
+        "UpstreamTls",
     ]);
     // These are of the definition, whose own tests compare them.
     let of_definition = BTreeSet::from([

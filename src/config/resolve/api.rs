@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::super::address::{WebAddress, reaches, served_host};
-use super::super::bounds::{SHORTEST, period};
+use super::super::address::{WebAddress, served_host};
+use super::super::bounds::period;
 use super::super::faults::Fault;
-use super::super::file::{Api, Forward, Upstream, UpstreamServers};
+use super::super::file::{Api, Forward};
 use super::super::reader::{Placed, repeated};
 use super::super::source::Files;
-use super::{DAY, HOUR, MINUTE, Own, definition, route};
+use super::{DAY, Own, definition, route, upstream};
 use crate::control::IssuerSettings;
 use crate::definition::nearest;
-use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader, ServerAddress, UpstreamPlan};
+use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
 pub(super) fn apis(
@@ -62,9 +62,12 @@ fn one(
             faults,
         )
     });
-    let upstream = upstream(&api.upstream, own, faults);
+    let upstream = upstream::upstream(&api.upstream, own, files, faults);
     let forward = forward(api, faults);
     let routes = route::routes(&api.routes, known, faults);
+    if upstream.protocol == UpstreamProtocol::Http2 {
+        route::no_upgrades(&api.routes, faults);
+    }
     let (definition, signing_secret) = definition?;
     Some(ApiPlan {
         definition,
@@ -122,77 +125,6 @@ fn public_url(written: &Placed<String>, faults: &mut Vec<Fault>) -> Option<Strin
         Err(rule) => rule,
     };
     faults.push(Fault::new(&written.place, format!("`public_url` {rule}")));
-    None
-}
-
-fn upstream(written: &Placed<Upstream>, own: &Own, faults: &mut Vec<Fault>) -> UpstreamPlan {
-    let (servers, times) = match &written.value {
-        Upstream::Url(url) => {
-            let url = Placed {
-                place: written.place.clone(),
-                value: url.clone(),
-            };
-            (server(&url, own, faults).into_iter().collect(), None)
-        }
-        Upstream::Servers(upstream) => (servers(&upstream.servers, own, faults), Some(upstream)),
-    };
-    let time = |time: fn(&UpstreamServers) -> Option<&Placed<_>>| times.and_then(time);
-    let connect = time(|times| times.connect_timeout.as_ref());
-    let head = time(|times| times.timeout.as_ref());
-    let idle = time(|times| times.idle_timeout.as_ref());
-    let second = Duration::from_secs(1);
-    UpstreamPlan {
-        servers,
-        connect_timeout: period("connect_timeout", connect, second, (SHORTEST, MINUTE), faults),
-        timeout: period("timeout", head, second * 15, (SHORTEST, HOUR), faults),
-        idle_timeout: period("idle_timeout", idle, MINUTE, (SHORTEST, DAY), faults),
-    }
-}
-
-fn servers(written: &[Placed<String>], own: &Own, faults: &mut Vec<Fault>) -> Vec<ServerAddress> {
-    let mut servers: Vec<ServerAddress> = Vec::new();
-    for url in written {
-        let Some(server) = server(url, own, faults) else {
-            continue;
-        };
-        if servers.contains(&server) {
-            faults.push(Fault::new(
-                &url.place,
-                format!("`{}` is twice in `servers`", url.value),
-            ));
-            continue;
-        }
-        servers.push(server);
-    }
-    servers
-}
-
-fn server(url: &Placed<String>, own: &Own, faults: &mut Vec<Fault>) -> Option<ServerAddress> {
-    let address = match WebAddress::parse(&url.value) {
-        Ok(address) => address,
-        Err(rule) => {
-            let fault = Fault::new(&url.place, format!("upstream `{}` {rule}", url.value));
-            faults.push(fault.with_hint("http://host:port"));
-            return None;
-        }
-    };
-    let port = address.port.unwrap_or(80);
-    let reached = |socket: &std::net::SocketAddr| reaches(&address.host, port, *socket);
-    let rule = if address.https {
-        "must begin with http://: https upstreams are not supported by this version"
-    } else if address.path != "/" || address.has_query {
-        "must not have a path or a query: paths are forwarded as they come"
-    } else if own.admin.as_ref().is_some_and(reached) {
-        "is the admin listener of this gateway"
-    } else if own.listeners.iter().any(reached) {
-        "is a listener of this gateway: requests would go round in circles"
-    } else {
-        return Some(ServerAddress {
-            host: address.host,
-            port,
-        });
-    };
-    faults.push(Fault::new(&url.place, format!("upstream `{}` {rule}", url.value)));
     None
 }
 

@@ -12,7 +12,7 @@ use super::super::file::{Api, Route};
 use super::super::reader::Placed;
 use super::{DAY, LARGEST_BODY, requirement};
 use crate::definition::{ApiDefinition, Place};
-use crate::policy::PathPattern;
+use crate::policy::{PathPattern, Upgrade};
 use crate::snapshot::RoutePlan;
 
 /// The most routes of one gateway.
@@ -51,6 +51,10 @@ fn one(route: &Route, definition: Option<&ApiDefinition>, faults: &mut Vec<Fault
     });
     let max_body = route.max_body.as_ref();
     let max_body = max_body.map(|_| size("max_body", max_body, 1, (1, LARGEST_BODY), faults));
+    let idle_timeout = route.idle_timeout.as_ref();
+    let idle_timeout =
+        idle_timeout.map(|_| period("idle_timeout", idle_timeout, DAY, (SHORTEST, DAY), faults));
+    let upgrade = upgrade(route, &methods, faults);
     let mut allow = Vec::new();
     for form in route.allow.iter().flatten() {
         if !allow.contains(&form.0) {
@@ -65,8 +69,29 @@ fn one(route: &Route, definition: Option<&ApiDefinition>, faults: &mut Vec<Fault
         mode,
         timeout,
         max_body,
+        idle_timeout,
+        upgrade,
+        on_expiry: route.on_expiry.map_or_else(Default::default, |word| word.0),
         allow,
     })
+}
+
+/// What a connection may change to. A WebSocket begins with `GET` (RFC 6455 section 4.1).
+fn upgrade(route: &Route, methods: &[Method], faults: &mut Vec<Fault>) -> Option<Upgrade> {
+    let written = route.upgrade.as_ref()?;
+    if !methods.is_empty() && !methods.contains(&Method::GET) {
+        let message = "a WebSocket begins with GET, which this route does not have";
+        faults.push(Fault::new(&written.place, message).with_hint("add GET to `methods`"));
+    }
+    written.value.first().map(|word| word.0)
+}
+
+/// Only a connection of HTTP/1.1 can change to another protocol (RFC 9113 section 8.6).
+pub(super) fn no_upgrades(routes: &[Placed<Route>], faults: &mut Vec<Fault>) {
+    for upgrade in routes.iter().filter_map(|route| route.value.upgrade.as_ref()) {
+        let message = "a WebSocket needs an upstream that speaks HTTP/1.1, and this one has `http2: true`";
+        faults.push(Fault::new(&upgrade.place, message).with_hint("give these routes an API of their own"));
+    }
 }
 
 /// Methods are compared byte for byte, so that `get` would never match.

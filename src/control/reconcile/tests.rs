@@ -96,17 +96,12 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
         mode: Mode::Enforce,
         max_age: None,
         leeway: Duration::from_secs(10),
-        upstream: UpstreamPlan {
-            servers: vec![ServerAddress {
-                host: "127.0.0.1".into(),
-                port: 3000,
-            }],
-            connect_timeout: Duration::from_secs(1),
-            timeout: Duration::from_secs(15),
-            idle_timeout: Duration::from_secs(60),
-        },
+        upstream: UpstreamPlan::to(vec![ServerAddress::tcp("127.0.0.1", 3000)]),
         forward: ForwardPlan::default(),
         routes: vec![RoutePlan {
+            idle_timeout: None,
+            upgrade: None,
+            on_expiry: Default::default(),
             pattern: PathPattern::parse("/items").unwrap(),
             methods: Vec::new(),
             require: RequirementPlan::Token(Conditions {

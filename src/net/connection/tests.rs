@@ -25,6 +25,7 @@ use crate::net::{DrainTrigger, drain};
 /// Short, and each different, so that a test sees which one fired.
 const PATIENCE: Timeouts = Timeouts {
     handshake: Duration::from_secs(5),
+    stream_idle: Duration::from_secs(60),
     first_byte: Duration::from_millis(200),
     header: Duration::from_millis(300),
     idle: Duration::from_millis(600),

@@ -46,11 +46,16 @@ impl Identities {
         found.map(Vec::as_slice)
     }
 
+    /// Whether there is more than one, so that hosts are told apart at all.
+    pub fn are_several(&self) -> bool {
+        self.pairs.len() > 1
+    }
+
     /// Whether a request for `host` (normalised, without port) does not belong on a connection that asked for `name`:
     /// it is for another of the certificates (RFC 9110 section 15.5.20). A host that no certificate is for belongs
     /// anywhere: whoever terminates TLS in front may use a name of its own for us.
     pub fn is_misdirected(&self, name: Option<&str>, host: &str) -> bool {
-        if self.pairs.len() < 2 || name == Some(host) {
+        if !self.are_several() || name == Some(host) {
             return false;
         }
         let Some(wanted) = self.of(host) else { return false };

@@ -182,6 +182,11 @@ impl Wire {
         Ok(self.take_buffer())
     }
 
+    /// So many bytes.
+    pub(crate) fn exact(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        self.within(DEADLINE * 3).read_exact(count)
+    }
+
     fn read_exact(&mut self, count: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < count {
             if self.fill()? == 0 {

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::runtime::Runtime;
@@ -18,6 +19,14 @@ pub(crate) struct Http2Client {
     runtime: Runtime,
     address: SocketAddr,
     sender: SendRequest<Full<Bytes>>,
+}
+
+/// A response whose body is on its way.
+#[derive(Debug)]
+pub(crate) struct Http2Stream {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
 }
 
 /// A whole response.
@@ -49,6 +58,36 @@ impl Http2Client {
             address,
             sender,
         }
+    }
+
+    /// A request, up to the head of its response. The body comes frame by frame.
+    pub(crate) fn open(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Http2Stream, hyper::Error> {
+        let target = format!("http://localhost:{}{target}", self.address.port());
+        let mut request = Request::builder().method(method).uri(target);
+        for (name, value) in fields {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::new())).unwrap();
+        let sender = &mut self.sender;
+        self.runtime.block_on(in_time(async {
+            sender.ready().await?;
+            let (head, body) = sender.send_request(request).await?.into_parts();
+            Ok(Http2Stream {
+                status: head.status,
+                headers: head.headers,
+                body,
+            })
+        }))
+    }
+
+    /// The next frame of a response; `None` is its end.
+    pub(crate) fn frame(&self, stream: &mut Http2Stream) -> Option<Result<Frame<Bytes>, hyper::Error>> {
+        self.runtime.block_on(in_time(stream.body.frame()))
     }
 
     /// A request to the authority `localhost`, or to that of an absolute target.

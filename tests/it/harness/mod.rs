@@ -8,6 +8,7 @@ pub(crate) mod client;
 pub(crate) mod gateway;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod http2_upstream;
 pub(crate) mod issuer;
 pub(crate) mod metrics;
 pub(crate) mod server;

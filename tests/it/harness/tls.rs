@@ -149,11 +149,14 @@ impl TlsClient {
         stream.write_all(early)?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut session = ClientConnection::new(Arc::new(self.config.clone()), name).unwrap();
+        // Whether a session from before allows it.
+        let may_send_early = session.early_data().is_some();
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }
         Ok(TlsSession {
             stream: StreamOwned::new(session, stream),
+            may_send_early,
         })
     }
 
@@ -193,6 +196,8 @@ impl TlsClient {
 #[derive(Debug)]
 pub(crate) struct TlsSession {
     stream: StreamOwned<ClientConnection, TcpStream>,
+    /// Whether the server has offered to take requests before the handshake is over.
+    pub(crate) may_send_early: bool,
 }
 
 impl TlsSession {

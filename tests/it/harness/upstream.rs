@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
 use serde_json::json;
 
 use super::DEADLINE;
@@ -46,6 +47,11 @@ pub(crate) enum Behaviour {
     Informational(Vec<&'static str>, Box<Behaviour>),
     /// Answers without having read the body, and closes.
     Early(Box<Behaviour>),
+    /// 200, these fields and a chunk each time [`Upstream::release`] is called; the last chunk is the end.
+    Steps {
+        fields: &'static str,
+        chunks: Vec<&'static str>,
+    },
     /// 101 with this protocol, then sends back every byte that comes.
     Upgrade(&'static str),
 }
@@ -260,6 +266,19 @@ fn answer(wire: &mut Wire, behaviour: &Behaviour, seen: &Seen, state: &Watched<S
                 .collect();
             wire.send(format!("0\r\n{trailers}\r\n").as_bytes())?;
         }
+        Behaviour::Steps { fields, chunks } => {
+            let head = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n{fields}\r\n");
+            wire.send(head.as_bytes())?;
+            for chunk in chunks {
+                let is_released = |state: &State| state.released > 0 || state.is_over;
+                if !state.wait(DEADLINE, is_released) {
+                    return Ok(false);
+                }
+                state.change(|state| state.released = state.released.saturating_sub(1));
+                wire.send(format!("{:x}\r\n{chunk}\r\n", chunk.len()).as_bytes())?;
+            }
+            wire.send(b"0\r\n\r\n")?;
+        }
         Behaviour::Informational(heads, then) => {
             for head in heads {
                 wire.send(head.as_bytes())?;
@@ -274,9 +293,13 @@ fn answer(wire: &mut Wire, behaviour: &Behaviour, seen: &Seen, state: &Watched<S
             return Ok(false);
         }
         Behaviour::Upgrade(protocol) => {
+            let accept = seen
+                .field("sec-websocket-key")
+                .map_or_else(String::new, websocket_accept);
             wire.send(
                 format!(
-                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\r\n"
+                    "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\
+                     sec-websocket-accept: {accept}\r\n\r\n"
                 )
                 .as_bytes(),
             )?;
@@ -290,6 +313,13 @@ fn answer(wire: &mut Wire, behaviour: &Behaviour, seen: &Seen, state: &Watched<S
         }
     }
     Ok(true)
+}
+
+/// RFC 6455 section 4.2.2.
+fn websocket_accept(key: &str) -> String {
+    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(digest)
 }
 
 fn respond(

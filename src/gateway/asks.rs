@@ -1,0 +1,61 @@
+//! What a permitted request asks for beyond one answer: another protocol, a time for the whole call; and until when
+//! what it opens may go on.
+//!
+//! `service` reads it once, before the head is made that of the upstream request. Most requests ask for nothing.
+
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use hyper::body::Incoming;
+
+use super::grpc::Dialect;
+use super::service::unix_now;
+use super::upgrade::Handshake;
+use crate::policy::{Mode, OnExpiry, Permit, Reason, Route, RouteTable, Upgrade};
+use crate::token::UnixSeconds;
+
+/// What there is beside the answer.
+#[derive(Debug)]
+pub(super) struct Asks {
+    pub(super) handshake: Option<Box<Handshake>>,
+    /// How long a gRPC client gives the whole call.
+    pub(super) call_time: Option<Duration>,
+    /// Until when the token is good, where that ends a stream.
+    good_until: Option<UnixSeconds>,
+}
+
+impl Asks {
+    /// Reads the head of a permitted request. The reason is one of those of the request itself.
+    pub(super) fn read(
+        parts: &mut Parts,
+        body: &Incoming,
+        dialect: Dialect,
+        route: &Route,
+        good_until: Option<UnixSeconds>,
+    ) -> Result<Self, Reason> {
+        Ok(Self {
+            handshake: match route.upgrade {
+                None => None,
+                Some(Upgrade::WebSocket) => Handshake::take(parts, body)?,
+            },
+            call_time: dialect.call_time(&parts.headers)?,
+            good_until,
+        })
+    }
+
+    /// When a stream that is opened now has to end.
+    pub(super) fn good_until(&self) -> Option<Instant> {
+        let left = self.good_until?.saturating_sub(unix_now());
+        Instant::now().checked_add(Duration::from_secs(u64::try_from(left).unwrap_or(0)))
+    }
+}
+
+/// Until when a stream may go on that is opened with this permit; `None`: as long as it likes.
+pub(super) fn good_until(table: &RouteTable, route: &Route, permit: &Permit) -> Option<UnixSeconds> {
+    // Where only reported is what would be refused, a token that expires changes nothing.
+    if route.on_expiry == OnExpiry::Continue || route.mode == Mode::Report {
+        return None;
+    }
+    let principal = permit.principal()?;
+    Some(table.api(permit.api())?.verifier.good_until(principal))
+}

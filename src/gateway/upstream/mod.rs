@@ -1,0 +1,37 @@
+//! Towards upstream servers: which of them a request goes to, and over what.
+//!
+//! `forward` uses it. A worker counts its own requests; nothing here is shared with another worker but what is known of
+//! the health of servers.
+
+pub(super) mod http2;
+
+use std::rc::Rc;
+
+use super::pool::{Lease, ServerPool};
+
+/// The connection, or the place on one, that a request has until its response is over. Dropping it closes it.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// A connection of its own.
+    Http1(Lease),
+    /// One stream of a connection.
+    Http2(http2::Stream),
+}
+
+impl Held {
+    /// The server at the other end.
+    pub(super) fn server(&self) -> &Rc<ServerPool> {
+        match self {
+            Self::Http1(lease) => lease.server(),
+            Self::Http2(stream) => stream.server(),
+        }
+    }
+
+    /// Gives it back after an exact end.
+    pub(super) fn give_back(self) {
+        match self {
+            Self::Http1(lease) => lease.give_back(),
+            Self::Http2(stream) => drop(stream),
+        }
+    }
+}
