@@ -38,6 +38,15 @@ mod keys;
 #[path = "it/reload.rs"]
 mod reload;
 
+#[path = "it/upstreams.rs"]
+mod upstreams;
+
+#[path = "it/upstreams_servers.rs"]
+mod upstreams_servers;
+
+#[path = "it/upstreams_tls.rs"]
+mod upstreams_tls;
+
 #[path = "it/upstreams_http2.rs"]
 mod upstreams_http2;
 
@@ -59,8 +68,20 @@ mod tls;
 #[path = "it/proxies.rs"]
 mod proxies;
 
+#[path = "it/path_spellings.rs"]
+mod path_spellings;
+
+#[path = "it/http1_corpus.rs"]
+mod http1_corpus;
+
+#[path = "it/http2_corpus.rs"]
+mod http2_corpus;
+
 #[path = "it/upgrades.rs"]
 mod upgrades;
 
 #[path = "it/streams.rs"]
 mod streams;
+
+#[path = "it/exhaustion.rs"]
+mod exhaustion;

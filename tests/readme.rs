@@ -90,6 +90,8 @@ fn every_metric_has_its_row_with_its_labels() {
     metrics.issuer("issuer");
     metrics.cache("token");
     metrics.upstream("upstream");
+    metrics.upstream_is_healthy("upstream", true);
+    metrics.connection_errors("silent");
     metrics.certificate_expiry("server");
     metrics.tls_handshakes.with_label_values(&["ok"]);
     metrics.proxy_headers.with_label_values(&["ok"]);

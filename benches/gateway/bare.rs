@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{CONNECTION, HOST, HeaderValue};
+use http::{Request, Response, Uri, Version};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -37,7 +38,7 @@ pub(crate) fn upstream() {
 }
 
 /// Forwards every request.
-pub(crate) fn forward(upstream: &str) {
+pub(crate) fn forward(upstream: &str, protocol: Protocol) {
     let upstream: std::net::SocketAddr = upstream.parse().expect("an address");
     on_a_worker(move |listener, slots, settings, drain| async move {
         let idle: Rc<RefCell<Vec<SendRequest<Incoming>>>> = Rc::default();
@@ -49,7 +50,7 @@ pub(crate) fn forward(upstream: &str) {
                     let idle = Rc::clone(&idle);
                     async move { Ok::<_, Infallible>(send(request, &idle, upstream).await) }
                 });
-                serve_connection(stream, Protocol::Http1, &settings, service, watcher).await
+                serve_connection(stream, protocol, &settings, service, watcher).await
             });
         })
         .await;
@@ -57,22 +58,44 @@ pub(crate) fn forward(upstream: &str) {
 }
 
 async fn send(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     idle: &Rc<RefCell<Vec<SendRequest<Incoming>>>>,
     upstream: std::net::SocketAddr,
 ) -> Response<Lent> {
-    let pooled = idle.borrow_mut().pop();
-    let mut sender = match pooled {
-        Some(sender) => sender,
-        None => connect(upstream).await,
-    };
-    sender.ready().await.expect("a connection that stands");
+    if request.version() == Version::HTTP_2 {
+        to_http1(&mut request);
+    }
+    // It is about the client's connection, and would end the one to the upstream.
+    request.headers_mut().remove(CONNECTION);
+    let mut sender = take(idle, upstream).await;
     let response = sender.send_request(request).await.expect("an answer");
     let idle = Rc::clone(idle);
     response.map(|incoming| Lent {
         incoming,
         lease: Some((sender, idle)),
     })
+}
+
+/// A connection that stands: one from the pool, or a new one.
+async fn take(idle: &Pool, upstream: std::net::SocketAddr) -> SendRequest<Incoming> {
+    loop {
+        let pooled = idle.borrow_mut().pop();
+        let Some(mut sender) = pooled else {
+            return connect(upstream).await;
+        };
+        if sender.ready().await.is_ok() {
+            return sender;
+        }
+    }
+}
+
+/// What HTTP/2 asks of a forward: HTTP/1.1 has the host in a header.
+fn to_http1(request: &mut Request<Incoming>) {
+    let host = request.uri().authority().expect("an authority").as_str();
+    let host = HeaderValue::from_str(host).expect("a host");
+    request.headers_mut().insert(HOST, host);
+    let path = request.uri().path_and_query().expect("a path").clone();
+    *request.uri_mut() = Uri::from(path);
 }
 
 async fn connect(upstream: std::net::SocketAddr) -> SendRequest<Incoming> {
@@ -137,6 +160,12 @@ fn on_a_worker<F: Future<Output = ()>>(
         let settings = Rc::new(ConnectionSettings::new(&Limits::default(), &Timeouts::default()));
         let attached = listener.attach().expect("a socket");
         println!("{}", listener.address());
-        serve(attached, ConnectionSlots::new(10_000, refused), settings, watcher).await;
+        serve(
+            attached,
+            ConnectionSlots::new(10_000, None, refused),
+            settings,
+            watcher,
+        )
+        .await;
     });
 }

@@ -23,19 +23,14 @@
 
 mod bare;
 mod load;
+mod material;
 mod process;
 
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::RsaKeyPair;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use jsonwebtoken::jwk::{Jwk, JwkSet};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use serde_json::json;
+use jsonwebtoken::Algorithm;
+use scopegate::net::Protocol;
 
 use load::{Load, run_load};
 use process::Child;
@@ -57,7 +52,20 @@ fn main() {
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     match arguments.next().as_deref() {
         Some("role-upstream") => bare::upstream(),
-        Some("role-bare") => bare::forward(&arguments.next().expect("an upstream")),
+        Some("role-bare") => bare::forward(&arguments.next().expect("an upstream"), Protocol::Http1),
+        // From here on for `benches/peers/run`.
+        Some("role-bare-http2") => bare::forward(
+            &arguments.next().expect("an upstream"),
+            Protocol::Http1OrHttp2Cleartext,
+        ),
+        Some("role-material") => material::write(
+            Path::new(&arguments.next().expect("a folder")),
+            arguments
+                .next()
+                .and_then(|count| count.parse().ok())
+                .expect("a number of tokens"),
+        ),
+        Some("role-verification-cost") => println!("{:.3}", material::verification_cost()),
         Some("role-gateway") => gateway(&arguments.next().expect("a configuration")),
         Some("--test") => compare(&Options {
             case: None,
@@ -222,28 +230,11 @@ struct Tokens {
 
 impl Tokens {
     fn new(distinct: usize, folder: &Path) -> Self {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).expect("a key");
-        let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).expect("a key in DER");
-        let body = STANDARD.encode(der.as_ref());
-        let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
-        let key = EncodingKey::from_rsa_pem(pem.as_bytes()).expect("a key in PEM");
-        let mut jwk = Jwk::from_encoding_key(&key, Algorithm::RS256).expect("a JWK");
-        jwk.common.key_id = Some("bench".into());
-        let jwks = serde_json::to_string(&JwkSet { keys: vec![jwk] }).expect("a key set");
+        let (key, _) = material::signing_key();
+        let jwks = material::key_set(&key, Algorithm::RS256);
         std::fs::write(folder.join("jwks.json"), jwks).expect("a file");
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("a clock")
-            .as_secs();
-        let mut header = Header::new(Algorithm::RS256);
-        header.kid = Some("bench".into());
-        let sign = |number: usize| {
-            let claims = json!({
-                "iss": ISSUER, "sub": format!("client-{number}@clients"), "aud": AUDIENCE, "azp": "client",
-                "iat": now, "exp": now + 7_200, "scope": "read:items write:items", "gty": "client-credentials",
-            });
-            jsonwebtoken::encode(&header, &claims, &key).expect("a token")
-        };
+        let lifetime = Duration::from_secs(7_200);
+        let sign = |number| material::sign(&key, Algorithm::RS256, &material::claims(number, lifetime));
         let good = sign(0);
         let other = sign(1);
         let (start, _) = good.rsplit_once('.').expect("three parts");

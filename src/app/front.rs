@@ -15,9 +15,10 @@ use tokio::time::Instant;
 
 use crate::gateway::{Connection, ForwardedFields, Worker};
 use crate::net::{
-    ClientSocket, ConnectionSettings, DrainWatcher, HandshakeEnd, InFlight, Protocol, ProxyError,
-    ProxyVersions, TlsListener, TlsPeer, TrustedProxies, read_proxy_header, serve_connection,
+    ClientSocket, ConnectionEnd, ConnectionSettings, DrainWatcher, HandshakeEnd, InFlight, Protocol,
+    ProxyError, ProxyVersions, TlsListener, TlsPeer, TrustedProxies, read_proxy_header, serve_connection,
 };
+use crate::telemetry::Metrics;
 
 /// How the connections of one listener begin. Shared by all workers.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub(super) struct Front {
     /// Until HTTP may begin.
     pub(super) patience: Duration,
     pub(super) proxy_headers: ProxyHeaders,
+    pub(super) metrics: Metrics,
 }
 
 /// Counters of connections that had to begin with a PROXY header.
@@ -115,7 +117,7 @@ impl Front {
         let connection = Rc::new(Connection::new(peer, tls, &self.proxies, self.fields));
         let service = service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request));
         let end = serve_connection(stream, protocol, &settings, service, drain).await;
-        tracing::trace!(%peer, %end, "connection");
+        ended(&self.metrics, peer, &end);
     }
 }
 
@@ -144,5 +146,16 @@ impl ProxyHeaders {
             Some(ProxyError::TimedOut) => self.timed_out.inc(),
             Some(ProxyError::Gone) => self.gone.inc(),
         }
+    }
+}
+
+/// Counts how a connection ended where that is worth knowing. What hyper refuses by itself shows here alone.
+fn ended(metrics: &Metrics, peer: SocketAddr, end: &ConnectionEnd) {
+    match end.kind() {
+        Some(kind) => {
+            metrics.connection_errors(kind).inc();
+            tracing::debug!(%peer, kind, %end, "connection");
+        }
+        None => tracing::trace!(%peer, %end, "connection"),
     }
 }

@@ -17,12 +17,16 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Settings};
 use crate::control::{ApplyError, CertificateError, Certificates, ReconcileSettings, TlsListeners};
 use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
-use crate::net::{BoundListener, ConnectionSettings, ConnectionSlots, Protocol, drain};
+use crate::net::{
+    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, Protocol, connections_for, drain,
+    raise_open_files,
+};
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
 use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
@@ -121,7 +125,10 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         control,
         workers: Vec::new(),
     };
-    let slots = ConnectionSlots::new(settings.limits.connections, metrics.connections_refused);
+    for kind in ConnectionEnd::KINDS {
+        metrics.connection_errors(kind);
+    }
+    let slots = slots(settings, metrics.connections_refused);
     let count = settings.workers.map_or_else(
         || thread::available_parallelism().map_or(1, usize::from),
         usize::from,
@@ -199,9 +206,24 @@ fn fronts(settings: &Settings, tls: TlsListeners, metrics: &Metrics) -> Vec<Arc<
             fields: settings.forwarded_fields,
             patience: settings.timeouts.handshake,
             proxy_headers: proxy_headers.clone(),
+            metrics: metrics.clone(),
         })
     });
     fronts.collect()
+}
+
+/// Places for clients, as many as were asked for and as the open files allow.
+fn slots(settings: &Settings, refused: IntCounter) -> Arc<ConnectionSlots> {
+    let wanted = settings.limits.connections;
+    let connections = connections_for(raise_open_files(), wanted);
+    if connections < wanted {
+        tracing::warn!(
+            wanted,
+            connections,
+            "the limit of open files (RLIMIT_NOFILE) allows fewer connections"
+        );
+    }
+    ConnectionSlots::new(connections, settings.limits.connections_per_address, refused)
 }
 
 fn shared(settings: &Settings, metrics: &Metrics, access_log: AccessLog) -> Result<Arc<Shared>, StartError> {

@@ -38,7 +38,7 @@ const PERMISSIONS: [(&str, &str); 3] = [
 /// Runs until a signal ends it.
 pub fn run(address: SocketAddr, out: &mut dyn Write) -> io::Result<Outcome> {
     match Demo::start(address) {
-        Ok((demo, runtime, signals)) => {
+        Ok((demo, runtime, mut signals)) => {
             runtime.block_on(demo.until_ready());
             demo.print(out)?;
             out.flush()?;
@@ -335,7 +335,7 @@ fn serve_on(listener: BoundListener, drain: DrainWatcher, answer: Arc<Answer>) -
             let Ok(refused) = prometheus::IntCounter::new("refused", "Connections over the limit.") else {
                 return;
             };
-            let slots = ConnectionSlots::new(1_000, refused);
+            let slots = ConnectionSlots::new(1_000, None, refused);
             let settings = Arc::new(ConnectionSettings::new(&Limits::default(), &Timeouts::default()));
             let watcher = drain.clone();
             accept_loop(listener, slots, drain, move |stream, _peer| {

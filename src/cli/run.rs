@@ -15,7 +15,7 @@ pub fn run(path: &Path) -> Outcome {
         return Outcome::Failed;
     };
     let signals = Signals::new();
-    let (runtime, signals) = match signals {
+    let (runtime, mut signals) = match signals {
         Ok(ready) => ready,
         Err(error) => {
             say(&format!("scopegate: cannot listen for signals: {error}"));
@@ -36,8 +36,12 @@ pub fn run(path: &Path) -> Outcome {
         tracing::info!(%address, "admin");
     }
     runtime.block_on(signals.until_end(Some(&running)));
-    // From here on the default is in force again: a second signal ends the process.
-    let second = std::thread::spawn(move || runtime.block_on(end_at_once()));
+    // Whoever asks twice does not want to wait for requests in flight. The same signals are listened to, so that none
+    // is missed in between.
+    let second = std::thread::spawn(move || {
+        runtime.block_on(signals.until_asked_again());
+        std::process::exit(130);
+    });
     let cut = running.shut_down();
     tracing::info!(cut, "ended");
     drop(second);
@@ -68,7 +72,7 @@ impl Signals {
     }
 
     /// Waits for the end; reloads when told to.
-    pub(super) async fn until_end(mut self, running: Option<&Running>) {
+    pub(super) async fn until_end(&mut self, running: Option<&Running>) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
@@ -77,18 +81,12 @@ impl Signals {
             }
         }
     }
-}
 
-/// Whoever asks twice does not want to wait for requests in flight.
-async fn end_at_once() {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    /// Waits for one more request to end.
+    async fn until_asked_again(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
-    std::process::exit(130);
 }

@@ -146,6 +146,15 @@ pub(super) struct Limits {
     pub(super) body_bytes: Option<Placed<Size>>,
     /// Open client connections. Default 10000, at most 100000.
     pub(super) connections: Option<Placed<u64>>,
+    /// Open connections of one client address; of IPv6, of one /64. Default: no such bound; at most 100000.
+    pub(super) connections_per_address: Option<Placed<u64>>,
+    /// Requests of one connection before the client has to open another. Default 10000, at most 1000000000.
+    pub(super) requests_per_connection: Option<Placed<u64>>,
+    /// Bytes of a request body in each second that the client is waited for, after 5 seconds; 0B for any. Not asked of
+    /// gRPC, nor once the upstream has begun to answer. Default 240B, at most 1MiB.
+    pub(super) body_rate: Option<Placed<Size>>,
+    /// Streams that the client of one HTTP/2 connection may reset in 10 seconds. Default 200, at most 100000.
+    pub(super) http2_resets: Option<Placed<u64>>,
     /// Concurrent streams of one HTTP/2 connection. Default 100, at most 250.
     pub(super) http2_streams: Option<Placed<u64>>,
     /// Open connections to one upstream server, per worker. Default 1024, at most 65535.
@@ -161,6 +170,10 @@ impl Mirror for Limits {
             token_bytes: keys.optional("token_bytes"),
             body_bytes: keys.optional("body_bytes"),
             connections: keys.optional("connections"),
+            connections_per_address: keys.optional("connections_per_address"),
+            requests_per_connection: keys.optional("requests_per_connection"),
+            body_rate: keys.optional("body_rate"),
+            http2_resets: keys.optional("http2_resets"),
             http2_streams: keys.optional("http2_streams"),
             upstream_connections: keys.optional("upstream_connections"),
         })
@@ -180,7 +193,9 @@ pub(super) struct Timeouts {
     pub(super) header: Option<Placed<Period>>,
     /// Between two requests of one connection. Default 60s.
     pub(super) idle: Option<Placed<Period>>,
-    /// Between two parts of a request body. Default 30s.
+    /// Age at which a connection ends with its next response, give or take a tenth. Default 1h, at most 30d.
+    pub(super) connection_age: Option<Placed<Period>>,
+    /// Between two parts of a request body, and for the client to take a part of a response. Default 30s.
     pub(super) body: Option<Placed<Period>>,
     /// A WebSocket, an event stream or a gRPC stream on which nothing moves; a route can set its own. Default 5m.
     pub(super) stream_idle: Option<Placed<Period>>,
@@ -197,6 +212,7 @@ impl Mirror for Timeouts {
             handshake: keys.optional("handshake"),
             header: keys.optional("header"),
             idle: keys.optional("idle"),
+            connection_age: keys.optional("connection_age"),
             body: keys.optional("body"),
             stream_idle: keys.optional("stream_idle"),
             drain: keys.optional("drain"),

@@ -70,6 +70,10 @@ fn limits(settings: &Settings) -> Value {
         "token_bytes": bytes(limits.token_bytes),
         "body_bytes": show_size(limits.body_bytes),
         "connections": limits.connections,
+        "connections_per_address": limits.connections_per_address,
+        "requests_per_connection": limits.requests_per_connection,
+        "body_rate": show_size(limits.body_rate.into()),
+        "http2_resets": limits.http2_resets,
         "http2_streams": limits.http2_streams,
         "upstream_connections": limits.upstream_connections,
     })
@@ -82,6 +86,7 @@ fn timeouts(settings: &Settings) -> Value {
         "handshake": show_period(timeouts.handshake),
         "header": show_period(timeouts.header),
         "idle": show_period(timeouts.idle),
+        "connection_age": show_period(timeouts.connection_age),
         "body": show_period(timeouts.body),
         "stream_idle": show_period(timeouts.stream_idle),
         "drain": show_period(timeouts.drain),

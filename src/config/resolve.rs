@@ -144,6 +144,9 @@ fn limits(written: Option<&Limits>, faults: &mut Vec<Fault>) -> net::Limits {
     }
     let body = written.body_bytes.as_ref();
     limits.body_bytes = size("body_bytes", body, limits.body_bytes, (1, LARGEST_BODY), faults);
+    let rate = written.body_rate.as_ref();
+    let rate = size("body_rate", rate, limits.body_rate.into(), (0, 1 << 20), faults);
+    limits.body_rate = u32::try_from(rate).unwrap_or(limits.body_rate);
     counts(written, &mut limits, faults);
     limits
 }
@@ -164,6 +167,19 @@ fn counts(written: &Limits, limits: &mut net::Limits, faults: &mut Vec<Fault>) {
         (1, 100_000),
         faults,
     );
+    let per_address = written.connections_per_address.as_ref();
+    limits.connections_per_address =
+        per_address.map(|_| count("connections_per_address", per_address, 1, (1, 100_000), faults));
+    let requests = written.requests_per_connection.as_ref();
+    limits.requests_per_connection = count(
+        "requests_per_connection",
+        requests,
+        limits.requests_per_connection,
+        (1, 1_000_000_000),
+        faults,
+    );
+    let resets = written.http2_resets.as_ref();
+    limits.http2_resets = count("http2_resets", resets, limits.http2_resets, (1, 100_000), faults);
     let streams = written.http2_streams.as_ref();
     limits.http2_streams = count("http2_streams", streams, limits.http2_streams, (1, 250), faults);
     let upstream = written.upstream_connections.as_ref();
@@ -202,6 +218,13 @@ fn timeouts(written: Option<&Timeouts>, faults: &mut Vec<Fault>) -> net::Timeout
     );
     timeouts.header = period("header", written.header.as_ref(), timeouts.header, short, faults);
     timeouts.idle = period("idle", written.idle.as_ref(), timeouts.idle, long, faults);
+    timeouts.connection_age = period(
+        "connection_age",
+        written.connection_age.as_ref(),
+        timeouts.connection_age,
+        (SHORTEST, DAY * 30),
+        faults,
+    );
     timeouts.body = period("body", written.body.as_ref(), timeouts.body, long, faults);
     let stream_idle = written.stream_idle.as_ref();
     timeouts.stream_idle = period(

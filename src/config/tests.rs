@@ -146,8 +146,8 @@ apis:
           claims: {{org_id: [org_1, org_2], level: 7, vip: true}}
           clients: [c1]
           step_up: {{within: 15m, methods: [mfa], acr: [gold]}}
-limits: {{header_bytes: 64KiB, headers: 200, uri_bytes: 16KiB, token_bytes: 24KiB, body_bytes: 1MiB, connections: 100000, http2_streams: 250, upstream_connections: 1}}
-timeouts: {{first_byte: 1s, header: 60s, idle: 2s, body: 3s, stream_idle: 1h, drain: 4s, pre_drain: 0s}}
+limits: {{header_bytes: 64KiB, headers: 200, uri_bytes: 16KiB, token_bytes: 24KiB, body_bytes: 1MiB, connections: 100000, connections_per_address: 100, requests_per_connection: 1000000000, body_rate: 0B, http2_resets: 100000, http2_streams: 250, upstream_connections: 1}}
+timeouts: {{first_byte: 1s, header: 60s, idle: 2s, connection_age: 30d, body: 3s, stream_idle: 1h, drain: 4s, pre_drain: 0s}}
 token_cache: {{entries: 0}}
 access_log: {{output: logs/access.json, identities: plain}}
 "#
@@ -173,6 +173,16 @@ access_log: {{output: logs/access.json, identities: plain}}
         AccessLogOutput::File("etc/logs/access.json".into())
     );
     assert_eq!(settings.limits.upstream_connections, 1);
+    assert_eq!(
+        (
+            settings.limits.connections_per_address,
+            settings.limits.requests_per_connection,
+            settings.limits.body_rate,
+            settings.limits.http2_resets
+        ),
+        (Some(100), 1_000_000_000, 0, 100_000)
+    );
+    assert_eq!(settings.timeouts.connection_age, Duration::from_secs(30 * 86_400));
     assert_eq!(settings.timeouts.header, Duration::from_secs(60));
     let api = &settings.plan.apis[0];
     assert_eq!(
@@ -562,7 +572,7 @@ fn faults_of_routes() {
     );
     bad_route(
         "{path: /a, require: public, upgrade: [h2c]}",
-        "must be `websocket`",
+        "cannot be `h2c` (one of: websocket)",
     );
     bad_route("{path: /a, require: public, max_body: 0B}", "`max_body` is 0B");
     bad_route(

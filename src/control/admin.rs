@@ -48,7 +48,7 @@ pub async fn serve_admin(listener: &BoundListener, admin: Admin, drain: DrainWat
     // Not `connections_refused_total`: that one is about clients of the gateway.
     let refused =
         IntCounter::new("refused", "Admin connections over the limit.").map_err(std::io::Error::other)?;
-    let slots = ConnectionSlots::new(CONNECTIONS, refused);
+    let slots = ConnectionSlots::new(CONNECTIONS, None, refused);
     let settings = Arc::new(ConnectionSettings::new(&Limits::default(), &Timeouts::default()));
     let admin = Arc::new(admin);
     let watcher = drain.clone();

@@ -2,6 +2,7 @@
 //! single writer of the snapshot.
 
 mod settings;
+mod health;
 mod reconcile;
 mod jwks;
 mod watch;

@@ -3,14 +3,20 @@
 //!
 //! `service` reads it once, before the head is made that of the upstream request. Most requests ask for nothing.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use http::Response;
 use http::request::Parts;
 use hyper::body::Incoming;
 
+use super::body::ResponseBody;
+use super::forward::Forwarded;
 use super::grpc::Dialect;
+use super::record::Record;
 use super::service::unix_now;
-use super::upgrade::Handshake;
+use super::upgrade::{Handshake, TunnelTimes};
+use super::worker::Worker;
 use crate::policy::{Mode, OnExpiry, Permit, Reason, Route, RouteTable, Upgrade};
 use crate::token::UnixSeconds;
 
@@ -41,6 +47,25 @@ impl Asks {
             call_time: dialect.call_time(&parts.headers)?,
             good_until,
         })
+    }
+
+    /// The upstream switches protocols: to the one that was asked for, or it is at fault.
+    pub(super) fn open_tunnel(
+        self,
+        worker: &Rc<Worker>,
+        forwarded: Forwarded,
+        idle: Duration,
+        record: Record,
+    ) -> Result<Response<ResponseBody>, Record> {
+        let times = TunnelTimes {
+            idle,
+            good_until: self.good_until(),
+        };
+        match self.handshake {
+            Some(handshake) => handshake.accept(worker, forwarded, times, record),
+            // Nobody has asked for another protocol.
+            None => Err(record),
+        }
     }
 
     /// When a stream that is opened now has to end.

@@ -1,6 +1,6 @@
 //! Bodies on their way through: bounded, timed, counted, never collected.
 //!
-//! A request body knows its largest size and how long its client may pause; a response body owns the upstream
+//! A request body knows its largest size, how long its client may pause and how slow it may be; a response body owns the upstream
 //! connection and gives it back after an exact end. Both are polled by hyper, so back-pressure is the sockets' own.
 
 use std::cell::Cell;
@@ -18,6 +18,7 @@ use hyper::body::Incoming;
 use super::deadline::{Deadlines, Patience};
 use super::grpc::{Dialect, insert_status};
 use super::headers::clean_trailers;
+use super::pace::{Pace, SenderPatience};
 use super::record::Record;
 use super::sanitize::is_forbidden_trailer;
 use super::stream::StreamEnd;
@@ -31,7 +32,7 @@ pub enum BodyError {
     /// The request body is larger than the limit.
     #[error("the body is larger than the limit")]
     TooLarge,
-    /// The sender paused for too long.
+    /// The sender paused for too long, or was too slow on the whole.
     #[error("the body stalled")]
     Stalled,
     /// Its time is over: that of the call, or of the token.
@@ -71,9 +72,16 @@ pub(super) struct RequestProgress {
     moved: Cell<Instant>,
     /// The upstream would take more, and the client has not sent it.
     is_waiting: Cell<bool>,
+    /// The upstream has begun to answer: from now on the two talk as slowly as they like.
+    is_answered: Cell<bool>,
 }
 
 impl RequestProgress {
+    /// The head of the response is there.
+    pub(super) fn answered(&self) {
+        self.is_answered.set(true);
+    }
+
     /// Until when the upstream may take for its answer: its time begins anew with each part of the body, and does not
     /// run while the client is waited for, who has a patience of its own.
     pub(super) fn upstream_deadline(&self, patience: Duration) -> Instant {
@@ -96,7 +104,7 @@ pub(super) enum RequestBody {
 pub(super) struct RequestStream {
     incoming: Incoming,
     left: u64,
-    patience: Patience,
+    patience: SenderPatience,
     progress: Rc<RequestProgress>,
     snapshot: Arc<Snapshot>,
 }
@@ -106,7 +114,7 @@ impl RequestBody {
     pub(super) fn new(
         incoming: Incoming,
         limit: u64,
-        pause: Duration,
+        pace: Pace,
         deadlines: &Rc<Deadlines>,
         snapshot: &Arc<Snapshot>,
     ) -> (Self, Option<Rc<RequestProgress>>) {
@@ -118,11 +126,12 @@ impl RequestBody {
             bytes: Cell::new(0),
             moved: Cell::new(Instant::now()),
             is_waiting: Cell::new(false),
+            is_answered: Cell::new(false),
         });
         let stream = RequestStream {
             incoming,
             left: limit,
-            patience: Patience::new(pause, deadlines),
+            patience: SenderPatience::new(pace, deadlines),
             progress: Rc::clone(&progress),
             snapshot: Arc::clone(snapshot),
         };
@@ -164,14 +173,19 @@ impl RequestStream {
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
         self.progress.is_waiting.set(polled.is_pending());
         let Poll::Ready(frame) = polled else {
-            if self.patience.is_over(cx) {
-                self.progress.end.set(RequestBodyEnd::Stalled);
+            let progress = &self.progress;
+            if self
+                .patience
+                .is_over(cx, progress.bytes.get(), progress.is_answered.get())
+            {
+                progress.end.set(RequestBodyEnd::Stalled);
                 return Poll::Ready(Some(Err(BodyError::Stalled)));
             }
             return Poll::Pending;
         };
-        self.patience.renew();
-        self.progress.moved.set(Instant::now());
+        let now = Instant::now();
+        self.patience.came(now);
+        self.progress.moved.set(now);
         let Some(frame) = frame else {
             self.progress.end.set(RequestBodyEnd::Complete);
             return Poll::Ready(None);

@@ -7,11 +7,13 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 
 use http::header::{FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::request_id::RequestId;
+use super::trace::Trace;
 use crate::net::{TlsPeer, TrustedProxies};
 use crate::policy::Host;
 
@@ -54,6 +56,14 @@ pub(super) struct Origin {
     pub(super) address: IpAddr,
     /// Only where a trusted proxy speaks for the client.
     told: Option<Box<Told>>,
+}
+
+/// Everything of a request that is about where it comes from.
+#[derive(Clone, Debug)]
+pub(super) struct Provenance {
+    pub(super) connection: Rc<Connection>,
+    pub(super) origin: Origin,
+    pub(super) trace: Trace,
 }
 
 /// What a trusted proxy says of a request.
@@ -106,7 +116,7 @@ impl Connection {
     }
 
     /// Where a request with these fields comes from.
-    pub(super) fn origin(&self, fields: &HeaderMap) -> Origin {
+    fn origin(&self, fields: &HeaderMap) -> Origin {
         let told = self.proxies.as_ref().map(|proxies| {
             let (named, scheme, host) = match self.fields {
                 ForwardedFields::XForwarded | ForwardedFields::Both => x_forwarded(fields),
@@ -129,7 +139,7 @@ impl Connection {
 
     /// Tells the upstream where a request comes from. `fields` are without what the client wrote of that, and have the
     /// `Host` that the upstream will see.
-    pub(super) fn write(&self, origin: &Origin, fields: &mut HeaderMap) {
+    fn write(&self, origin: &Origin, fields: &mut HeaderMap) {
         let told = origin.told.as_deref();
         let path = told.map_or(&[][..], |told| &told.path);
         let scheme = told.and_then(|told| told.scheme).unwrap_or(self.scheme);
@@ -180,6 +190,23 @@ impl Connection {
             }
         }
         value_of(&text)
+    }
+}
+
+impl Provenance {
+    /// Of a request with these fields; `random` is for a trace that begins here.
+    pub(super) fn of(connection: Rc<Connection>, fields: &HeaderMap, random: impl FnMut() -> u64) -> Self {
+        Self {
+            origin: connection.origin(fields),
+            trace: Trace::of(fields, random),
+            connection,
+        }
+    }
+
+    /// Tells the upstream: see [`Connection::write`].
+    pub(super) fn write(&self, fields: &mut HeaderMap) {
+        self.connection.write(&self.origin, fields);
+        self.trace.write(fields);
     }
 }
 

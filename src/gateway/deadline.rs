@@ -183,6 +183,13 @@ impl Patience {
         }
         deadline.is_over(cx)
     }
+
+    /// Waits so long from now instead, where it has begun to wait.
+    pub(super) fn wait_for(&mut self, wait: Duration, now: Instant) {
+        if let Some(deadline) = &mut self.deadline {
+            deadline.renew(wait, now);
+        }
+    }
 }
 
 #[cfg(test)]

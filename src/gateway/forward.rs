@@ -1,7 +1,8 @@
 //! `forward`: a permit and a request in, the upstream's response or a reason out.
 //!
 //! It takes the permit by value: what was not authorised cannot be forwarded. A request is sent again only where hyper
-//! gives it back unsent, on a connection that had been closed meanwhile; nothing is ever sent twice.
+//! gives it back unsent, on a connection that had been closed meanwhile; nothing is ever sent twice. What cannot go at
+//! once is left to `upstream::send`.
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -13,9 +14,9 @@ use hyper::body::Incoming;
 
 use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
 use super::deadline::Deadline;
-use super::pool::{NoConnection, ServerPool};
-use super::upstream::{Held, http2};
-use crate::policy::{Permit, Reason};
+use super::upstream::{Held, Sent, ServerId, Servers, send};
+use crate::policy::{Permit, Reason, Route};
+use crate::snapshot::Target;
 
 /// A response head, with what its body needs.
 #[derive(Debug)]
@@ -23,6 +24,15 @@ pub(super) struct Forwarded {
     pub(super) response: Response<Incoming>,
     pub(super) held: Held,
     pub(super) request_progress: Option<Rc<RequestProgress>>,
+    pub(super) server: ServerId,
+}
+
+/// There is no response head.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed {
+    pub(super) reason: Reason,
+    /// The server that was asked last.
+    pub(super) server: ServerId,
 }
 
 /// How long the upstream may take.
@@ -33,6 +43,16 @@ pub(super) struct Waits {
     pub(super) head: Duration,
 }
 
+impl Waits {
+    /// Those of a route.
+    pub(super) fn of(route: &Route, target: &Target) -> Self {
+        Self {
+            connect: target.connect_timeout,
+            head: route.timeout.unwrap_or(target.timeout),
+        }
+    }
+}
+
 /// Sends a request to a server and waits for the head of the response.
 ///
 /// Where a connection is idle the request is on its way when this returns; the future only waits. That keeps the request
@@ -41,11 +61,11 @@ pub(super) fn forward(
     _permit: Permit,
     request: Request<RequestBody>,
     request_progress: Option<Rc<RequestProgress>>,
-    server: Rc<ServerPool>,
+    (servers, chosen): (Rc<Servers>, ServerId),
     waits: Waits,
     deadline: Deadline,
-) -> impl Future<Output = Result<Forwarded, Reason>> + use<> {
-    let begun = match server.ready() {
+) -> impl Future<Output = Result<Forwarded, Failed>> + use<> {
+    let begun = match servers.get(chosen).and_then(|server| server.pool.ready()) {
         Some(mut lease) => {
             let sent = lease.sender.try_send_request(request);
             Ok((lease, sent))
@@ -55,62 +75,53 @@ pub(super) fn forward(
     async move {
         let sending = pin!(async {
             let unsent = match begun {
-                Err(request) => request,
+                Err(request) => Some(request),
                 Ok((lease, sent)) => match sent.await {
-                    Ok(response) => return Ok((response, Held::Http1(lease))),
-                    Err(mut unsent) => unsent.take_message().ok_or(Reason::UpstreamProtocol)?,
+                    Ok(response) => {
+                        return Sent {
+                            server: chosen,
+                            result: Ok((response, Held::Http1(lease))),
+                        };
+                    }
+                    Err(mut unsent) => unsent.take_message(),
                 },
             };
-            Box::pin(send(unsent, &server, waits.connect)).await
+            match unsent {
+                Some(unsent) => Box::pin(send(unsent, &servers, chosen, waits.connect)).await,
+                None => Sent {
+                    server: chosen,
+                    result: Err(Reason::UpstreamProtocol),
+                },
+            }
         });
         let progress = request_progress.as_deref();
-        let reason = match in_time(sending, progress, waits.head, deadline).await {
-            Ok((response, held)) if is_sound(&response) => {
-                return Ok(Forwarded {
-                    response,
-                    held,
-                    request_progress,
-                });
-            }
-            Ok(_) => Reason::UpstreamProtocol,
-            Err(reason) => reason,
+        let (server, reason) = match in_time(sending, progress, waits.head, deadline).await {
+            None => (chosen, Reason::UpstreamTimeout),
+            Some(Sent { server, result }) => match result {
+                Ok((response, held)) if is_sound(&response) => {
+                    servers.answered(server);
+                    return Ok(Forwarded {
+                        response,
+                        held,
+                        request_progress,
+                        server,
+                    });
+                }
+                Ok(_) => (server, Reason::UpstreamProtocol),
+                Err(reason) => (server, reason),
+            },
         };
         // A body that broke off explains the failure better than what the upstream made of it.
-        Err(match progress.map(|progress| progress.end.get()) {
+        let reason = match progress.map(|progress| progress.end.get()) {
             Some(RequestBodyEnd::TooLarge) => Reason::BodyTooLarge,
             Some(RequestBodyEnd::Stalled) => Reason::RequestTimeout,
             Some(RequestBodyEnd::Broken) => Reason::BadRequest,
             _ => reason,
-        })
-    }
-}
-
-/// Sends where no connection was ready, or the one that seemed to be was closed: on the next idle one, or a new one.
-async fn send(
-    mut request: Request<RequestBody>,
-    server: &Rc<ServerPool>,
-    connect_timeout: Duration,
-) -> Result<(Response<Incoming>, Held), Reason> {
-    if let Some(connections) = &server.http2 {
-        let (response, stream) = http2::send(request, server, connections, connect_timeout).await?;
-        return Ok((response, Held::Http2(stream)));
-    }
-    while let Some(mut lease) = server.idle() {
-        if lease.sender.ready().await.is_err() {
-            continue;
+        };
+        if reason == Reason::UpstreamProtocol {
+            servers.failed(server);
         }
-        match lease.sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, Held::Http1(lease))),
-            Err(mut unsent) => request = unsent.take_message().ok_or(Reason::UpstreamProtocol)?,
-        }
-    }
-    let mut lease = server
-        .connect(connect_timeout)
-        .await
-        .map_err(NoConnection::reason)?;
-    match lease.sender.try_send_request(request).await {
-        Ok(response) => Ok((response, Held::Http1(lease))),
-        Err(_broken) => Err(Reason::UpstreamProtocol),
+        Err(Failed { reason, server })
     }
 }
 
@@ -128,22 +139,20 @@ fn is_sound(response: &Response<Incoming>) -> bool {
     }
 }
 
-/// Waits for as long as the upstream may take. A slow upload is not the upstream's fault.
+/// Waits for as long as the upstream may take; `None` where that is over. A slow upload is not the upstream's fault.
 async fn in_time<T>(
-    mut sending: Pin<&mut impl Future<Output = Result<T, Reason>>>,
+    mut sending: Pin<&mut impl Future<Output = T>>,
     progress: Option<&RequestProgress>,
     patience: Duration,
     mut deadline: Deadline,
-) -> Result<T, Reason> {
+) -> Option<T> {
     loop {
         if let Some(result) = deadline.limit(sending.as_mut()).await {
-            return result;
+            return Some(result);
         }
         let now = Instant::now();
         let later = progress.map(|progress| progress.upstream_deadline(patience));
-        let later = later
-            .filter(|later| *later > now)
-            .ok_or(Reason::UpstreamTimeout)?;
+        let later = later.filter(|later| *later > now)?;
         deadline.renew(later - now, now);
     }
 }

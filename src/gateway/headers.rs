@@ -10,10 +10,9 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
-use super::client::{Connection, Origin, X_REQUEST_ID};
+use super::client::{Provenance, X_REQUEST_ID};
 use super::request_id::RequestId;
 use super::sanitize::host_value;
-use super::trace::Trace;
 use crate::policy::Permit;
 use crate::snapshot::{Snapshot, Target, TokenForwarding};
 use crate::token::{Json, Number, Principal};
@@ -91,20 +90,13 @@ pub(super) fn connection_is_sound(fields: &HeaderMap) -> bool {
     })
 }
 
-/// Where a request comes from, and the trace that it belongs to.
-pub(super) struct Source<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) origin: &'a Origin,
-    pub(super) trace: &'a Trace,
-}
-
 /// Makes the head of a client's request that of the upstream request.
 pub(super) fn to_upstream(
     parts: &mut Parts,
     snapshot: &Snapshot,
     target: &Target,
     permit: &Permit,
-    source: &Source<'_>,
+    source: &Provenance,
     request_id: RequestId,
 ) {
     let wants_trailers = parts
@@ -135,8 +127,7 @@ pub(super) fn to_upstream(
         fields.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     fields.insert(VIA, via);
-    source.connection.write(source.origin, fields);
-    source.trace.write(fields);
+    source.write(fields);
     fields.insert(X_REQUEST_ID, request_id.value());
     if let Some(principal) = permit.principal() {
         insert_identity(fields, target, principal);

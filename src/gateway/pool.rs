@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
 use super::upstream::http2::Http2Connections;
-use crate::net::{Destination, UpstreamStream};
+use crate::net::{ConnectError, Destination, UpstreamStream};
 use crate::policy::Reason;
 use crate::snapshot::{Endpoint, UpstreamProtocol};
 use crate::telemetry::{Metrics, UpstreamMetrics};
@@ -22,6 +23,8 @@ use crate::telemetry::{Metrics, UpstreamMetrics};
 /// How many times a connection may be tidied past before it goes: with a round every 5 s, half a minute, which is below
 /// the keep-alive time of most servers.
 const IDLE_ROUNDS: u32 = 6;
+/// Between two lines of the log about the same server.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 const MAX_IDLE: usize = 64;
 /// The head of a response.
 const MAX_HEAD: usize = 64 << 10;
@@ -41,6 +44,12 @@ pub(super) struct ServerPool {
     /// The configuration no longer names the server: nothing comes back.
     is_retired: Cell<bool>,
     pub(super) name: Box<str>,
+    /// Requests that wait for a connection.
+    waiting: Cell<usize>,
+    /// Told when one has become free.
+    room: Notify,
+    /// When a failed connection was last logged.
+    complained: Cell<Option<Instant>>,
     pub(super) metrics: UpstreamMetrics,
 }
 
@@ -67,6 +76,10 @@ pub(super) struct OpenSlot {
     peer: Option<SocketAddr>,
 }
 
+/// A request that waits for a connection. Dropping it ends the waiting.
+#[derive(Debug)]
+pub(super) struct Waiting(Rc<ServerPool>);
+
 /// There is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoConnection {
@@ -89,6 +102,9 @@ impl ServerPool {
             open: Cell::new(0),
             max_open,
             is_retired: Cell::new(false),
+            waiting: Cell::new(0),
+            room: Notify::new(),
+            complained: Cell::new(None),
             metrics: metrics.upstream(&name),
             name: name.into(),
         })
@@ -120,8 +136,11 @@ impl ServerPool {
         self.destination.still_has(peer)
     }
 
-    /// The connection that was used last, if it can take a request at once.
+    /// The connection that was used last, if it can take a request at once and nobody waits for one.
     pub(super) fn ready(&self) -> Option<Lease> {
+        if self.is_waited_for() {
+            return None;
+        }
         let mut idle = self.idle.borrow_mut();
         if !idle.last()?.sender.is_ready() {
             return None;
@@ -180,9 +199,45 @@ impl ServerPool {
                 Ok((stream, slot))
             }
             Err(error) => {
-                tracing::warn!(server = %self.name, %error, "no connection to the upstream");
+                self.complain(&error);
                 Err(NoConnection::Failed)
             }
+        }
+    }
+
+    /// Says why there is no connection, but not for each of a thousand requests.
+    fn complain(&self, error: &ConnectError) {
+        let now = Instant::now();
+        let is_new = self
+            .complained
+            .get()
+            .is_none_or(|last| now.duration_since(last) >= COMPLAIN_EVERY);
+        if is_new {
+            self.complained.set(Some(now));
+            tracing::warn!(server = %self.name, %error, "no connection to the upstream");
+        } else {
+            tracing::debug!(server = %self.name, %error, "no connection to the upstream");
+        }
+    }
+
+    /// Whether requests wait for a connection.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.waiting.get() > 0
+    }
+
+    /// A place among those that wait; `None` where `most` do.
+    pub(super) fn wait(self: &Rc<Self>, most: usize) -> Option<Waiting> {
+        if self.waiting.get() >= most {
+            return None;
+        }
+        self.waiting.set(self.waiting.get() + 1);
+        Some(Waiting(Rc::clone(self)))
+    }
+
+    /// A connection, or a place on one, has become free.
+    pub(super) fn has_room(&self) {
+        if self.is_waited_for() {
+            self.room.notify_one();
         }
     }
 
@@ -239,11 +294,6 @@ impl OpenSlot {
 }
 
 impl Lease {
-    /// The server at the other end.
-    pub(super) fn server(&self) -> &Rc<ServerPool> {
-        self.slot.server()
-    }
-
     /// Gives the connection back after an exact end.
     pub(super) fn give_back(self) {
         let Self { sender, slot } = self;
@@ -261,6 +311,7 @@ impl Lease {
                 since: pool.round.get(),
                 slot,
             });
+            pool.has_room();
         }
     }
 }
@@ -268,6 +319,20 @@ impl Lease {
 impl Drop for OpenSlot {
     fn drop(&mut self) {
         self.pool.open.set(self.pool.open.get().saturating_sub(1));
+        self.pool.has_room();
+    }
+}
+
+impl Waiting {
+    /// Returns when it is worth while to try again. Those who wait are told one by one, the first first.
+    pub(super) async fn for_room(&self) {
+        self.0.room.notified().await;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.waiting.set(self.0.waiting.get().saturating_sub(1));
     }
 }
 

@@ -11,9 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{Method, Request, StatusCode, Version};
 
 use super::body::RequestProgress;
+use super::client::Provenance;
 use super::pool::ServerPool;
 use super::request_id::RequestId;
 use super::trace::Trace;
+use super::upstream::{ServerId, Servers};
 use super::worker::{View, Worker};
 use crate::policy::{Denial, Permit, Reason, RouteId};
 use crate::snapshot::handoff::MissAnswer;
@@ -62,16 +64,15 @@ impl Record {
         worker: Rc<Worker>,
         request: &Request<B>,
         id: RequestId,
-        client: IpAddr,
-        trace: &Trace,
+        source: &Provenance,
     ) -> Self {
         worker.shared.metrics.requests_in_flight.inc();
         let log = worker.shared.access_log.is_on().then(|| {
             Box::new(LogDetails {
                 time: SystemTime::now(),
                 id,
-                client,
-                trace: *trace,
+                client: source.origin.address,
+                trace: source.trace,
                 principal: None,
                 request: None,
                 sent_at: None,
@@ -180,6 +181,18 @@ impl Record {
         if let Some(log) = &mut self.log {
             log.request = request.cloned();
             log.sent_at = Some(Instant::now());
+        }
+    }
+
+    /// Another server may have been asked in the end.
+    pub(super) fn went_to(&mut self, servers: &Servers, server: ServerId) {
+        let Some(server) = servers.get(server) else { return };
+        let is_known = self
+            .upstream
+            .as_ref()
+            .is_some_and(|known| Rc::ptr_eq(known, &server.pool));
+        if !is_known {
+            self.upstream = Some(Rc::clone(&server.pool));
         }
     }
 

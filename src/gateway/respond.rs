@@ -32,6 +32,7 @@ pub(super) struct Reply {
     pub(super) request_id: RequestId,
     pub(super) dialect: Dialect,
     must_close: bool,
+    is_http1: bool,
 }
 
 impl Reply {
@@ -43,6 +44,7 @@ impl Reply {
             request_id,
             dialect: Dialect::of(parts),
             must_close,
+            is_http1: parts.version <= Version::HTTP_11,
         }
     }
 
@@ -74,7 +76,9 @@ impl Reply {
         if denial.reason.status() == StatusCode::SERVICE_UNAVAILABLE {
             fields.insert(RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(1).max(1)));
         }
-        if self.must_close {
+        // Where somebody before us reads a message otherwise, what follows it here may be no request of theirs (RFC 9112
+        // section 11.2).
+        if self.must_close || self.is_http1 && denial.reason == Reason::BadRequest {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self.dialect {

@@ -2,10 +2,8 @@
 //!
 //! A newcomer reads this file and `policy/decide.rs`, and knows the product.
 
-use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
@@ -14,42 +12,31 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
 use super::asks::{self, Asks};
-use super::body::{RequestBody, ResponseBody};
-use super::client::{Connection, Origin};
+use super::body::{RequestBody, RequestProgress, ResponseBody};
+use super::client::{Connection, Provenance};
 use super::deadline::Patience;
-use super::forward::{Forwarded, Waits, forward};
+use super::forward::{Failed, Forwarded, Waits, forward};
 use super::grpc::Dialect;
 use super::headers;
+use super::pace::Pace;
 use super::record::Record;
 use super::respond::{Reply, discard};
 use super::sanitize::SanitizedHead;
-use super::stream::{StreamEnd, StreamTimes, is_stream};
-use super::trace::Trace;
-use super::upgrade::{Handshake, TunnelTimes};
+use super::serving::Serving;
+use super::stream::{StreamEnd, is_stream};
+use super::upgrade::Handshake;
 use super::verified::CachedVerifier;
 use super::worker::{View, Worker};
-use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, Route, RouteId, decide};
-use crate::snapshot::Target;
+use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, RouteId, decide};
 use crate::snapshot::handoff::MissAnswer;
 use crate::token::UnixSeconds;
 
 /// How long a request waits for a key that is being fetched.
 const KEY_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The answer to a request. Refusals are there at once; to wait for an upstream takes a box, so that hyper, which moves
-/// what it is given several times, moves a pointer.
-pub enum Serving {
-    /// It is there.
-    Now(Option<Box<Response<ResponseBody>>>),
-    /// It takes an upstream, or a key.
-    Later(Pin<Box<dyn Future<Output = Response<ResponseBody>>>>),
-}
-
 /// A request on its way through the phases.
 struct Job {
-    connection: Rc<Connection>,
-    origin: Origin,
-    trace: Trace,
+    source: Provenance,
     parts: Parts,
     body: Incoming,
     reply: Reply,
@@ -61,15 +48,12 @@ impl Worker {
     pub fn serve(self: Rc<Self>, connection: Rc<Connection>, request: Request<Incoming>) -> Serving {
         let given_id = connection.given_id(request.headers());
         let request_id = given_id.unwrap_or_else(|| self.next_id());
-        let origin = connection.origin(request.headers());
-        let trace = Trace::of(request.headers(), || self.random());
-        let record = Record::start(Rc::clone(&self), &request, request_id, origin.address, &trace);
+        let source = Provenance::of(connection, request.headers(), || self.random());
+        let record = Record::start(Rc::clone(&self), &request, request_id, &source);
         let (parts, body) = request.into_parts();
         let reply = Reply::to(&parts, request_id);
         let job = Job {
-            connection,
-            origin,
-            trace,
+            source,
             parts,
             body,
             reply,
@@ -81,7 +65,7 @@ impl Worker {
             Ok(head) => head,
             Err(reason) => return self.act(Verdict::of(view, Denial::of(reason)), job),
         };
-        if job.connection.is_misdirected(head.authority()) {
+        if job.source.connection.is_misdirected(head.authority()) {
             return self.act(Verdict::of(view, Denial::of(Reason::MisdirectedRequest)), job);
         }
         match self.decide(view, head, &job.record) {
@@ -197,9 +181,7 @@ impl Worker {
 
     fn forward(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {
         let Job {
-            connection,
-            origin,
-            trace,
+            source,
             mut parts,
             body,
             reply,
@@ -207,10 +189,10 @@ impl Worker {
         } = job;
         let route_id = permit.route();
         let table = &view.snapshot.table;
-        let (Some(route), Some(target), Some(server)) = (
+        let (Some(route), Some(target), Some(servers)) = (
             table.route(route_id),
             view.snapshot.target(permit.api()),
-            view.server(&permit),
+            view.servers(&permit),
         ) else {
             return Serving::now(failed(Reason::Internal, route_id, &view, &reply, record));
         };
@@ -227,10 +209,9 @@ impl Worker {
                 return Serving::now(failed(reason, route_id, &view, &reply, record));
             }
         };
-        let source = headers::Source {
-            connection: &connection,
-            origin: &origin,
-            trace: &trace,
+        let Some((chosen, server)) = servers.chosen() else {
+            discard(body, &self.deadlines);
+            return Serving::now(failed(Reason::UpstreamUnhealthy, route_id, &view, &reply, record));
         };
         headers::to_upstream(
             &mut parts,
@@ -247,35 +228,34 @@ impl Worker {
             Dialect::Http => self.shared.settings.timeouts.body,
             Dialect::Grpc => self.stream_idle(&view, route_id),
         };
-        let (body, progress) = RequestBody::new(body, limit, pause, &self.deadlines, &view.snapshot);
-        record.sent_to(server, progress.as_ref());
+        let pace = self.pace(pause, &reply);
+        let (body, progress) = RequestBody::new(body, limit, pace, &self.deadlines, &view.snapshot);
+        record.sent_to(&server.pool, progress.as_ref());
         let request = Request::from_parts(parts, body);
-        let (waits, server) = (waits(route, target), Rc::clone(server));
+        let (waits, servers) = (Waits::of(route, target), Rc::clone(servers));
         let pause = route.idle_timeout.unwrap_or(target.idle_timeout);
         let now = Instant::now();
         let deadline = self.deadlines.after(waits.head, now);
         let call = asks.call_time.map(|time| self.deadlines.after(time, now));
-        let forwarding = forward(permit, request, progress, server, waits, deadline);
+        let to = (Rc::clone(&servers), chosen);
+        let forwarding = forward(permit, request, progress, to, waits, deadline);
         Serving::Later(Box::pin(async move {
             let mut forwarding = pin!(forwarding);
             let forwarded = match &call {
                 None => forwarding.await,
                 Some(call) => {
                     let in_time = call.limit(forwarding.as_mut()).await;
-                    in_time.unwrap_or(Err(Reason::UpstreamTimeout))
+                    in_time.unwrap_or(Err(Failed {
+                        reason: Reason::UpstreamTimeout,
+                        server: chosen,
+                    }))
                 }
             };
             match forwarded {
                 Ok(forwarded) if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    let times = TunnelTimes {
-                        idle: self.stream_idle(&view, route_id),
-                        good_until: asks.good_until(),
-                    };
-                    let opened = match asks.handshake {
-                        Some(handshake) => handshake.accept(&self, forwarded, times, record),
-                        // Nobody has asked for another protocol.
-                        None => Err(record),
-                    };
+                    record.went_to(&servers, forwarded.server);
+                    let opened =
+                        asks.open_tunnel(&self, forwarded, self.stream_idle(&view, route_id), record);
                     opened.unwrap_or_else(|record| {
                         failed(Reason::UpstreamProtocol, route_id, &view, &reply, record)
                     })
@@ -284,19 +264,22 @@ impl Worker {
                     mut response,
                     held,
                     request_progress,
+                    server,
                 }) => {
                     let (mut pause, mut end) = (pause, None);
                     if is_stream(&response, reply.dialect) {
-                        let times = StreamTimes {
-                            idle: self.stream_idle(&view, route_id),
+                        pause = self.stream_idle(&view, route_id);
+                        end = Some(StreamEnd::new(
+                            reply.dialect,
                             call,
-                            good_until: asks.good_until(),
-                        };
-                        pause = times.idle;
-                        end = Some(StreamEnd::new(reply.dialect, times, &self.deadlines));
+                            asks.good_until(),
+                            &self.deadlines,
+                        ));
                     }
+                    record.went_to(&servers, server);
                     headers::to_client(response.headers_mut());
                     record.answered(response.status());
+                    request_progress.as_deref().map(RequestProgress::answered);
                     response.map(|incoming| {
                         ResponseBody::upstream(
                             incoming,
@@ -308,29 +291,23 @@ impl Worker {
                         )
                     })
                 }
-                Err(reason) => failed(reason, route_id, &view, &reply, record),
+                Err(Failed { reason, server }) => {
+                    record.went_to(&servers, server);
+                    failed(reason, route_id, &view, &reply, record)
+                }
             }
         }))
     }
 }
 
-impl Serving {
-    fn now(response: Response<ResponseBody>) -> Self {
-        Self::Now(Some(Box::new(response)))
-    }
-}
-
-impl Future for Serving {
-    type Output = Result<Response<ResponseBody>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            // hyper does not poll what has ended.
-            Self::Now(response) => response
-                .take()
-                .map_or(Poll::Pending, |response| Poll::Ready(Ok(*response))),
-            Self::Later(response) => response.as_mut().poll(cx).map(Ok),
-        }
+impl Worker {
+    /// A call of gRPC may be a stream of rare messages.
+    fn pace(&self, pause: Duration, reply: &Reply) -> Pace {
+        let rate = match reply.dialect {
+            Dialect::Http => self.shared.settings.limits.body_rate,
+            Dialect::Grpc => 0,
+        };
+        Pace { pause, rate }
     }
 }
 
@@ -391,13 +368,6 @@ fn key_miss(decision: &Decision) -> Option<KeyMiss<'_>> {
     match decision {
         Decision::Refuse(denial) => denial.key_miss(),
         Decision::Forward(permit) => permit.shadow().and_then(Denial::key_miss),
-    }
-}
-
-fn waits(route: &Route, target: &Target) -> Waits {
-    Waits {
-        connect: target.connect_timeout,
-        head: route.timeout.unwrap_or(target.timeout),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::rc::Rc;
 use std::task::Context;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
@@ -19,17 +19,6 @@ use crate::policy::Reason;
 pub(super) struct StreamEnd {
     pub(super) dialect: Dialect,
     deadlines: Vec<(Deadline, Reason)>,
-}
-
-/// What is known of a request, should its response be a stream.
-#[derive(Debug)]
-pub(super) struct StreamTimes {
-    /// Between two parts of a stream.
-    pub(super) idle: Duration,
-    /// When the client gives up (`grpc-timeout`).
-    pub(super) call: Option<Deadline>,
-    /// When the token expires.
-    pub(super) good_until: Option<Instant>,
 }
 
 /// Whether a response is a stream.
@@ -47,13 +36,17 @@ fn is_event_stream(fields: &HeaderMap) -> bool {
 }
 
 impl StreamEnd {
-    pub(super) fn new(dialect: Dialect, times: StreamTimes, deadlines: &Rc<Deadlines>) -> Box<Self> {
+    /// `call` is when the client gives up (`grpc-timeout`), `good_until` when the token expires.
+    pub(super) fn new(
+        dialect: Dialect,
+        call: Option<Deadline>,
+        good_until: Option<Instant>,
+        deadlines: &Rc<Deadlines>,
+    ) -> Box<Self> {
         let now = Instant::now();
-        let expiry = times
-            .good_until
-            .map(|at| deadlines.after(at.saturating_duration_since(now), now));
+        let expiry = good_until.map(|at| deadlines.after(at.saturating_duration_since(now), now));
         let ends = [
-            times.call.map(|call| (call, Reason::UpstreamTimeout)),
+            call.map(|call| (call, Reason::UpstreamTimeout)),
             expiry.map(|expiry| (expiry, Reason::Expired)),
         ];
         Box::new(Self {

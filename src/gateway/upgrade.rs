@@ -22,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{
     AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, copy_bidirectional_with_sizes, sink,
 };
+use tokio::sync::Notify;
 
 use super::body::ResponseBody;
 use super::forward::Forwarded;
@@ -133,6 +134,7 @@ struct Flow {
     moved: Cell<Instant>,
     /// One side has ended.
     is_half_closed: Cell<bool>,
+    half_closed: Notify,
 }
 
 impl Default for Flow {
@@ -142,6 +144,7 @@ impl Default for Flow {
             to_client: Cell::new(0),
             moved: Cell::new(Instant::now()),
             is_half_closed: Cell::new(false),
+            half_closed: Notify::new(),
         }
     }
 }
@@ -217,13 +220,17 @@ impl Tunnel {
                     biased;
                     copied = copying.as_mut() => Some(copied),
                     () = drain.begun(), if cut.is_none() => None,
+                    () = self.flow.half_closed.notified() => None,
                 }
             };
             match deadline.limit(step).await {
                 Some(Some(Ok(_))) => return TunnelEnd::Closed,
                 Some(Some(Err(_))) => return TunnelEnd::Broken,
-                Some(None) => cut = Some(before_the_end(drain.deadline())),
-                None => {}
+                Some(None) if cut.is_none() && drain.is_draining() => {
+                    cut = Some(before_the_end(drain.deadline()));
+                }
+                // Something else may end it first by now.
+                Some(None) | None => {}
             }
         }
     }
@@ -296,6 +303,7 @@ impl AsyncRead for Side<'_> {
             this.flow.moved.set(Instant::now());
             if buf.filled().len() == before {
                 this.flow.is_half_closed.set(true);
+                this.flow.half_closed.notify_one();
             }
         }
         read

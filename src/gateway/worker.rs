@@ -13,6 +13,7 @@ use prometheus::Histogram;
 use super::deadline::Deadlines;
 use super::pool::ServerPool;
 use super::request_id::RequestId;
+use super::upstream::Servers;
 use super::verified::{RecentTokens, VerifiedTokens};
 use crate::net::{DrainWatcher, Limits, Timeouts};
 use crate::policy::Permit;
@@ -109,8 +110,8 @@ pub struct Worker {
 pub(super) struct View {
     pub(super) snapshot: Arc<Snapshot>,
     pub(super) series: Series,
-    servers: Vec<Vec<Rc<ServerPool>>>,
-    turn: Cell<usize>,
+    /// By API.
+    servers: Vec<Rc<Servers>>,
 }
 
 impl Worker {
@@ -190,15 +191,16 @@ impl Worker {
 impl View {
     fn new(snapshot: Arc<Snapshot>, shared: &Shared, pools: &mut HashMap<Endpoint, Rc<ServerPool>>) -> Self {
         let max_open = shared.settings.limits.upstream_connections;
-        let servers: Vec<Vec<Rc<ServerPool>>> = snapshot
+        let servers: Vec<Rc<Servers>> = snapshot
             .targets
             .iter()
             .map(|target| {
                 let pool = |server: &Server| {
                     let new = || ServerPool::new(&server.endpoint, max_open, &shared.metrics);
-                    Rc::clone(pools.entry(server.endpoint.clone()).or_insert_with(new))
+                    let pool = pools.entry(server.endpoint.clone()).or_insert_with(new);
+                    (Rc::clone(pool), Arc::clone(&server.health))
                 };
-                target.servers.iter().map(pool).collect()
+                Servers::new(target.servers.iter().map(pool), target.ejection, target.waiting)
             })
             .collect();
         pools.retain(|endpoint, pool| {
@@ -213,19 +215,11 @@ impl View {
             series: shared.series(&snapshot),
             snapshot,
             servers,
-            turn: Cell::new(0),
         }
     }
 
-    /// The server for a request: the one with the fewest requests in flight; equal ones take turns.
-    pub(super) fn server(&self, permit: &Permit) -> Option<&Rc<ServerPool>> {
-        let servers = self.servers.get(permit.api().0)?;
-        if let [only] = servers.as_slice() {
-            return Some(only);
-        }
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let (before, from) = servers.split_at(turn % servers.len().max(1));
-        from.iter().chain(before).min_by_key(|server| server.in_use())
+    /// The servers of the API of a permit.
+    pub(super) fn servers(&self, permit: &Permit) -> Option<&Rc<Servers>> {
+        self.servers.get(permit.api().0)
     }
 }

@@ -8,7 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::net::InFlight;
 use crate::net::connection::Patience;
+use crate::net::frames::{CALM_DOWN, Frames};
 
 /// Shared by the parts of one connection. All of them run on one thread; the atomics are there because an upgraded
 /// stream must be `Send`, and are never contended.
@@ -28,10 +29,24 @@ pub(super) struct Activity {
     since: AtomicU64,
     /// Requests whose response is not over.
     requests: AtomicU32,
+    /// Requests that have begun.
+    begun: AtomicU32,
+    /// Something of a request or a response has moved since the client's bytes were last looked at.
+    moved: AtomicBool,
+    /// The client makes work for nothing; its connection ends.
+    flood: AtomicBool,
     /// When the client stopped taking what we write, likewise; `NEVER` while it takes it.
     stalled: AtomicU64,
+    share: Share,
     /// Counts the connection for the drain, also after it has become a tunnel.
     pub(super) in_flight: InFlight,
+}
+
+/// What one connection may have before its client has to come back on another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) requests: u32,
+    pub(super) age: Duration,
 }
 
 /// What is waited for while no request is being answered.
@@ -61,15 +76,57 @@ pub enum Overdue {
 }
 
 impl Activity {
-    pub(super) fn new(created: Instant, in_flight: InFlight) -> Arc<Self> {
+    /// Connections that were accepted together grow old apart: up to a tenth sooner or later than `share` says.
+    pub(super) fn new(created: Instant, in_flight: InFlight, share: Share) -> Arc<Self> {
+        // The multiples of the golden ratio spread evenly, however many there are.
+        let spread = in_flight.number().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 44;
+        let spread = u32::try_from(spread).unwrap_or_default();
+        let share = Share {
+            age: share.age - share.age / 10 + share.age / 5 * (spread >> 10) / 1024,
+            ..share
+        };
         Arc::new(Self {
+            share,
             created,
             phase: AtomicU8::new(Phase::FirstByte as u8),
             since: AtomicU64::new(0),
             requests: AtomicU32::new(0),
+            begun: AtomicU32::new(0),
+            moved: AtomicBool::new(false),
+            flood: AtomicBool::new(false),
             stalled: AtomicU64::new(NEVER),
             in_flight,
         })
+    }
+
+    /// When its share of time is used up.
+    pub(super) fn old_at(&self) -> Instant {
+        self.created + self.share.age
+    }
+
+    /// How many requests have begun beyond its share.
+    pub(super) fn beyond_its_share(&self) -> Option<u32> {
+        self.begun.load(Relaxed).checked_sub(self.share.requests)
+    }
+
+    /// How many requests have begun.
+    pub(super) fn begun(&self) -> u32 {
+        self.begun.load(Relaxed)
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn is_answering(&self) -> bool {
+        self.requests.load(Relaxed) > 0
+    }
+
+    /// Whether its frames were too many.
+    pub(super) fn is_flood(&self) -> bool {
+        self.flood.load(Relaxed)
+    }
+
+    /// Something of a response was handed over.
+    pub(super) fn moved(&self) {
+        self.moved.store(true, Relaxed);
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -78,8 +135,8 @@ impl Activity {
     }
 
     /// What ends next and when. `None` while a request is being answered: its body and its upstream have deadlines of
-    /// their own.
-    pub(super) fn deadline(&self, patience: &Patience) -> Option<(Instant, Overdue)> {
+    /// their own. In a drain a head that has begun has a moment to end.
+    pub(super) fn deadline(&self, patience: &Patience, drains: bool) -> Option<(Instant, Overdue)> {
         let stalled = self.stalled.load(Relaxed);
         if stalled != NEVER {
             return Some((
@@ -92,6 +149,7 @@ impl Activity {
         }
         let (allowed, overdue) = match self.phase() {
             Phase::FirstByte => (patience.first_byte, Overdue::FirstByte),
+            Phase::Head if drains => (patience.header.min(HEAD_IN_DRAIN), Overdue::Head),
             Phase::Head => (patience.header, Overdue::Head),
             Phase::Idle | Phase::IdleFrames => (patience.idle, Overdue::Idle),
         };
@@ -135,20 +193,38 @@ impl Activity {
 pub(super) struct ActiveRequest(Arc<Activity>);
 
 impl ActiveRequest {
-    /// Whether the process is about to end.
-    pub(super) fn is_leaving(&self) -> bool {
-        self.0.in_flight.is_leaving()
+    /// Whether an HTTP/1.1 client has to be told that this response is the last: the process is about to end, or the
+    /// connection has had its share of requests or of time. Reads no clock: the head began when `since` says.
+    pub(super) fn is_last(&self) -> bool {
+        let activity = &self.0;
+        activity.in_flight.is_leaving()
+            || activity.begun.load(Relaxed) >= activity.share.requests
+            || Duration::from_millis(activity.since.load(Relaxed)) >= activity.share.age
     }
 
     pub(super) fn begin(activity: &Arc<Activity>) -> Self {
-        activity.requests.fetch_add(1, Relaxed);
+        // All on one thread: a plain addition will do.
+        activity
+            .requests
+            .store(activity.requests.load(Relaxed) + 1, Relaxed);
+        activity
+            .begun
+            .store(activity.begun.load(Relaxed).saturating_add(1), Relaxed);
+        activity.moved();
         Self(Arc::clone(activity))
+    }
+
+    /// Something of the response was handed over.
+    pub(super) fn moved(&self) {
+        self.0.moved();
     }
 }
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
-        let was_last = self.0.requests.fetch_sub(1, Relaxed) == 1;
+        let left = self.0.requests.load(Relaxed).saturating_sub(1);
+        self.0.requests.store(left, Relaxed);
+        let was_last = left == 0;
         if was_last {
             match self.0.phase() {
                 Phase::IdleFrames => self.0.enter(Phase::IdleFrames),
@@ -159,12 +235,15 @@ impl Drop for ActiveRequest {
 }
 
 /// A client's stream that notes down what happens on it, and that first gives back what was read from it to tell the
-/// protocol.
+/// protocol. Where its client floods it with HTTP/2 frames, nothing more passes: the client is told to calm down, and
+/// what it goes on sending is read and dropped, so that it can see that.
 #[derive(Debug)]
 pub(super) struct WatchedStream<T> {
     stream: T,
     read_before: ReadBefore,
     activity: Arc<Activity>,
+    /// `None` for HTTP/1.1.
+    frames: Option<Box<Frames>>,
 }
 
 /// Bytes that were read before the protocol was known: at most an HTTP/2 preface.
@@ -182,16 +261,66 @@ impl ReadBefore {
 }
 
 impl<T> WatchedStream<T> {
-    pub(super) fn new(stream: T, read_before: ReadBefore, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(
+        stream: T,
+        read_before: ReadBefore,
+        activity: Arc<Activity>,
+        frames: Option<Frames>,
+    ) -> Self {
         Self {
             stream,
             read_before,
             activity,
+            frames: frames.map(Box::new),
         }
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for WatchedStream<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> WatchedStream<T> {
+    /// Looks at the frames that came; ends the conversation where they are too many.
+    fn check_frames(&mut self, cx: &mut Context<'_>, came: &[u8]) -> bool {
+        let Some(frames) = &mut self.frames else {
+            return false;
+        };
+        if !frames.is_flood(came, self.activity.moved.swap(false, Relaxed)) {
+            return false;
+        }
+        self.activity.flood.store(true, Relaxed);
+        if frames.is_between_frames() {
+            // As much as a client that does not read gets of it.
+            let _ = Pin::new(&mut self.stream).poll_write(cx, &CALM_DOWN);
+        }
+        true
+    }
+
+    /// Reads what is there and drops it; the end of the stream is passed on.
+    fn drop_what_comes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0; 4096];
+        for _ in 0..DROPS_AT_ONCE {
+            let mut buf = ReadBuf::new(&mut scratch);
+            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
+            if !matches!(read, Poll::Ready(Ok(()))) || buf.filled().is_empty() {
+                return read;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn has_written(&mut self, written: &Poll<io::Result<usize>>, bufs: &[io::IoSlice<'_>]) {
+        self.activity.wrote(written);
+        if let (Some(frames), Poll::Ready(Ok(written))) = (&mut self.frames, written) {
+            let mut left = *written;
+            for buf in bufs {
+                let part = buf.get(..left).unwrap_or(buf);
+                frames.wrote(part);
+                left -= part.len();
+            }
+        }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WatchedStream<T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.read_before.start < this.read_before.end {
@@ -201,20 +330,31 @@ impl<T: AsyncRead + Unpin> AsyncRead for WatchedStream<T> {
             this.read_before.start += given.len();
             return Poll::Ready(Ok(()));
         }
+        if this.frames.is_some() && this.activity.is_flood() {
+            return this.drop_what_comes(cx);
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut this.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             this.activity.bytes_came();
+            let came = buf.filled().get(before..).unwrap_or_default();
+            if this.check_frames(cx, came) {
+                buf.set_filled(before);
+                return this.drop_what_comes(cx);
+            }
         }
         read
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.activity.is_flood() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.activity.wrote(&written);
+        this.has_written(&written, &[io::IoSlice::new(buf)]);
         written
     }
 
@@ -232,8 +372,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.activity.is_flood() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.activity.wrote(&written);
+        this.has_written(&written, bufs);
         written
     }
 
@@ -243,3 +386,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
 }
 
 const NEVER: u64 = u64::MAX;
+/// How long a head that had begun before a drain may still take.
+const HEAD_IN_DRAIN: Duration = Duration::from_millis(500);
+/// Reads of 4 KiB of a flood before others have a turn.
+const DROPS_AT_ONCE: usize = 16;

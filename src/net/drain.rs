@@ -141,6 +141,11 @@ impl DrainWatcher {
 }
 
 impl InFlight {
+    /// Which one of all that were ever open.
+    pub(super) fn number(&self) -> u64 {
+        self.id
+    }
+
     /// Whether a drain was announced or has begun.
     pub fn is_leaving(&self) -> bool {
         self.shared.leaving.load(Ordering::Acquire)

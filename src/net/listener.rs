@@ -7,31 +7,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use prometheus::IntCounter;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::net::DrainWatcher;
+use crate::net::slots::Slot;
+use crate::net::{ConnectionSlots, DrainWatcher};
 
 /// A bound socket, before any worker accepts from it.
 #[derive(Debug)]
 pub struct BoundListener {
     socket: std::net::TcpListener,
     address: SocketAddr,
-}
-
-/// The bound on open client connections of the process, shared by every accept loop.
-#[derive(Debug)]
-pub struct ConnectionSlots {
-    open: AtomicUsize,
-    limit: usize,
-    refused: IntCounter,
 }
 
 /// An accepted connection, with its place among the open connections.
@@ -43,11 +34,6 @@ pub struct ClientSocket {
     /// Read already, and to be read again before anything else.
     early: Bytes,
     _slot: Slot,
-}
-
-#[derive(Debug)]
-struct Slot {
-    slots: Arc<ConnectionSlots>,
 }
 
 impl BoundListener {
@@ -110,7 +96,9 @@ pub async fn accept_loop(
         match accepted {
             Ok((stream, peer)) => {
                 back_off = BACK_OFF_FIRST;
-                let Some(slot) = slots.take() else { continue };
+                let Some(slot) = slots.take(peer.ip()) else {
+                    continue;
+                };
                 // Fails only on a connection that is gone already; serving it will find out.
                 let _ = stream.set_nodelay(true);
                 let early = Bytes::new();
@@ -145,43 +133,6 @@ fn is_about_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
-}
-
-impl ConnectionSlots {
-    /// At most `limit` connections at a time; those turned away are counted in `refused`.
-    pub fn new(limit: usize, refused: IntCounter) -> Arc<Self> {
-        Arc::new(Self {
-            open: AtomicUsize::new(0),
-            limit,
-            refused,
-        })
-    }
-
-    /// How many are open.
-    pub fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    fn take(self: &Arc<Self>) -> Option<Slot> {
-        let taken = self
-            .open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
-                (open < self.limit).then(|| open.saturating_add(1))
-            });
-        if taken.is_err() {
-            self.refused.inc();
-            return None;
-        }
-        Some(Slot {
-            slots: Arc::clone(self),
-        })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.slots.open.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl ClientSocket {
@@ -247,13 +198,14 @@ const BACK_OFF_LAST: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
+    use prometheus::IntCounter;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
     use crate::net::drain;
 
     fn slots(limit: usize) -> Arc<ConnectionSlots> {
-        ConnectionSlots::new(limit, IntCounter::new("refused", "refused").unwrap())
+        ConnectionSlots::new(limit, None, IntCounter::new("refused", "refused").unwrap())
     }
 
     #[tokio::test]
@@ -303,12 +255,12 @@ mod tests {
         let (held, _) = taken.recv().await.unwrap();
         let mut second = TcpStream::connect(bound.address()).await.unwrap();
         assert_eq!(second.read(&mut [0; 1]).await.unwrap(), 0);
-        assert_eq!((slots.open(), slots.refused.get()), (1, 1));
+        assert_eq!((slots.open(), slots.refused()), (1, 1));
 
         drop(held);
         let _third = TcpStream::connect(bound.address()).await.unwrap();
         taken.recv().await.unwrap();
-        assert_eq!(slots.refused.get(), 1);
+        assert_eq!(slots.refused(), 1);
     }
 
     #[tokio::test]

@@ -2,13 +2,18 @@
 
 mod settings;
 mod drain;
+mod open_files;
+mod slots;
 mod listener;
+mod frames;
+mod streams;
 mod activity;
 mod connection;
 mod proxy_protocol;
 mod tls;
 mod connector;
 mod fetch;
+mod probe;
 
 pub use activity::Overdue;
 pub use connection::{ConnectionEnd, ConnectionSettings, Protocol, serve_connection};
@@ -17,12 +22,15 @@ pub use connector::{
 };
 pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
-pub use listener::{BoundListener, ClientSocket, ConnectionSlots, accept_loop};
+pub use listener::{BoundListener, ClientSocket, accept_loop};
+pub use open_files::{connections_for, raise_open_files};
+pub use probe::{ProbeError, probe};
 pub use proxy_protocol::{ProxyError, ProxyHeader, parse as parse_proxy_header, read_proxy_header};
 pub use settings::{
     ClientCertificate, Limits, ListenerSettings, PairFiles, ProxyVersions, Timeouts, TlsSettings, TlsVersion,
     TrustedProxies,
 };
+pub use slots::ConnectionSlots;
 pub use tls::{
     Contents, Expiry, HandshakeEnd, Identities, PairFault, Role, ServerTls, TlsFault, TlsFile, TlsListener,
     TlsPeer,

@@ -117,6 +117,14 @@ pub struct Limits {
     pub body_bytes: u64,
     /// Open client connections of the process.
     pub connections: usize,
+    /// Likewise from one address (of IPv6: from one /64); `None`: no such bound.
+    pub connections_per_address: Option<usize>,
+    /// Requests of one connection before its client has to come back on another.
+    pub requests_per_connection: u32,
+    /// Bytes per second of a request body, on average over the time that its client is waited for; 0 for any.
+    pub body_rate: u32,
+    /// Streams that the client of one HTTP/2 connection may reset within ten seconds.
+    pub http2_resets: u32,
     /// Concurrent streams of one HTTP/2 connection.
     pub http2_streams: u32,
     /// Open connections to one upstream server, per worker.
@@ -132,6 +140,10 @@ impl Default for Limits {
             token_bytes: 16 << 10,
             body_bytes: 10 << 20,
             connections: 10_000,
+            connections_per_address: None,
+            requests_per_connection: 10_000,
+            body_rate: 240,
+            http2_resets: 200,
             http2_streams: 100,
             upstream_connections: 1_024,
         }
@@ -149,6 +161,8 @@ pub struct Timeouts {
     pub header: Duration,
     /// Between two requests of one connection.
     pub idle: Duration,
+    /// Age at which a connection ends with its next response, give or take a tenth.
+    pub connection_age: Duration,
     /// Between two parts of a request body; also how long a client may leave what was sent to it unread.
     pub body: Duration,
     /// How long a stream or a tunnel may be silent, both ways.
@@ -166,6 +180,7 @@ impl Default for Timeouts {
             handshake: Duration::from_secs(5),
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
+            connection_age: Duration::from_secs(3600),
             body: Duration::from_secs(30),
             stream_idle: Duration::from_secs(300),
             drain: Duration::from_secs(30),

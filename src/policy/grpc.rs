@@ -43,7 +43,10 @@ impl Reason {
             | Self::ClientNotAllowed => GrpcStatus::PermissionDenied,
             // The gateway is full, or the message is larger than it takes: to ask again at once does not help.
             Self::HeadersTooLarge | Self::BodyTooLarge | Self::Overloaded => GrpcStatus::ResourceExhausted,
-            Self::KeysUnavailable | Self::UpstreamConnect | Self::UpstreamProtocol => GrpcStatus::Unavailable,
+            Self::KeysUnavailable
+            | Self::UpstreamConnect
+            | Self::UpstreamProtocol
+            | Self::UpstreamUnhealthy => GrpcStatus::Unavailable,
             Self::Internal => GrpcStatus::Internal,
             Self::MissingToken
             | Self::MalformedToken

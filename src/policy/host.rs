@@ -16,7 +16,10 @@ impl<'a> Host<'a> {
     /// `.` and an address in brackets are refused.
     pub fn read(authority: &'a str) -> Result<Self, BadHost> {
         let (name, port) = split_port(authority)?;
-        if !port.is_none_or(|port| port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())) {
+        let is_port = |port: &str| {
+            port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+        };
+        if !port.is_none_or(is_port) {
             return Err(BadHost);
         }
         let name = name.strip_suffix('.').unwrap_or(name);

@@ -136,13 +136,18 @@ fn decode(bytes: &[u8]) -> Vec<u8> {
 
 fn encoded_forms(raw: &str) -> Result<PathForms, BadPath> {
     let mut forms = PathForms::default();
+    let mut before = 0;
     for after in raw.split('%').skip(1) {
-        let &[high, low, ..] = after.as_bytes() else {
+        let &[high, low, ref rest @ ..] = after.as_bytes() else {
             return Err(BadPath);
         };
-        match pair(high, low).ok_or(BadPath)? {
-            // 0xC0 and 0xC1 begin nothing but overlong forms: `%C0%AF` is a slash to a careless decoder.
-            0..=0x1f | 0x7f | 0xc0 | 0xc1 => return Err(BadPath),
+        let byte = pair(high, low).ok_or(BadPath)?;
+        if is_overlong(before, byte) {
+            return Err(BadPath);
+        }
+        before = if rest.is_empty() { byte } else { 0 };
+        match byte {
+            0..=0x1f | 0x7f => return Err(BadPath),
             b'/' => forms = forms.with(PathForm::EncodedSlash),
             b'\\' => forms = forms.with(PathForm::EncodedBackslash),
             b'%' => forms = forms.with(PathForm::EncodedPercent),
@@ -151,6 +156,19 @@ fn encoded_forms(raw: &str) -> Result<PathForms, BadPath> {
         }
     }
     Ok(forms)
+}
+
+/// Whether two bytes in a row begin a longer form of UTF-8 than the character needs (RFC 3629 section 3): `%C0%AF` and
+/// `%E0%80%AF` are a slash to a careless decoder. 0xC0 and 0xC1 begin nothing else.
+fn is_overlong(before: u8, byte: u8) -> bool {
+    matches!(
+        (before, byte),
+        (_, 0xc0 | 0xc1)
+            | (0xe0, 0x80..=0x9f)
+            | (0xf0, 0x80..=0x8f)
+            | (0xf8, 0x80..=0x87)
+            | (0xfc, 0x80..=0x83)
+    )
 }
 
 /// Whether a segment before the last is nothing but parameters: cutting them leaves `//`, so `/;/admin` could become
@@ -210,6 +228,8 @@ mod tests {
             "/a.b/c..d/...",
             "/~user/x_y-z",
             "/%C3%A9",
+            "/%E0%A0%80%F0%90%80%80",
+            "/%E0x%80",
             "/a%20b",
             "/a:b@c",
             "/.a",

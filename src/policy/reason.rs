@@ -56,6 +56,7 @@ pub enum Reason {
     UpstreamConnect,
     UpstreamTimeout,
     UpstreamProtocol,
+    UpstreamUnhealthy,
     Internal,
 }
 
@@ -119,7 +120,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
@@ -162,6 +163,7 @@ impl Reason {
         Self::UpstreamConnect,
         Self::UpstreamTimeout,
         Self::UpstreamProtocol,
+        Self::UpstreamUnhealthy,
         Self::Internal,
     ];
 
@@ -212,13 +214,14 @@ impl Reason {
             Self::UpstreamConnect => facts("upstream_connect", 502, C::None, S::Forward, "the upstream could not be reached"),
             Self::UpstreamTimeout => facts("upstream_timeout", 504, C::None, S::Forward, "the upstream did not answer in time"),
             Self::UpstreamProtocol => facts("upstream_protocol", 502, C::None, S::Forward, "the upstream broke off or did not speak HTTP"),
+            Self::UpstreamUnhealthy => facts("upstream_unhealthy", 503, C::None, S::Forward, "no server of the upstream is healthy"),
             Self::Internal => facts("internal", 500, C::None, S::Forward, "the gateway failed"),
         }
     }
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 43]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 44]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 

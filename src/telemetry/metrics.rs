@@ -10,8 +10,8 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use crate::telemetry::RouteMetrics;
 use crate::telemetry::families::{Families, Labels, drop_series, register_process};
+use crate::telemetry::{RouteMetrics, TunnelEnd};
 
 /// Everything that is counted. Cheap to clone: every family is shared.
 #[derive(Clone, Debug)]
@@ -27,6 +27,7 @@ pub struct Metrics {
     pub requests_in_flight: IntGauge,
     /// Connections closed at once because `limits.connections` were open.
     pub connections_refused: IntCounter,
+    connection_errors: IntCounterVec,
     jwks_fetches: IntCounterVec,
     jwks_fetch_duration: Histogram,
     jwks_last_success: IntGaugeVec,
@@ -62,21 +63,6 @@ pub enum Stage {
     Verify,
     /// Waiting for a key fetch.
     KeyWait,
-}
-
-/// How a tunnel came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TunnelEnd {
-    /// By its client or its upstream.
-    Closed,
-    /// Nothing moved for too long.
-    Idle,
-    /// The token that opened it is good no longer.
-    Expired,
-    /// The process ends.
-    Drained,
-    /// A connection broke.
-    Broken,
 }
 
 /// What became of an unknown `kid`.
@@ -130,8 +116,6 @@ pub struct UpstreamMetrics {
     pub protocol: IntCounter,
     /// Refused here: too many connections.
     pub overloaded: IntCounter,
-    /// 1 or 0.
-    pub healthy: IntGauge,
 }
 
 impl Metrics {
@@ -167,6 +151,11 @@ impl Metrics {
             connections_refused: make.counter(
                 "connections_refused_total",
                 "Connections closed at once because of the limit.",
+            )?,
+            connection_errors: make.counters(
+                "connection_errors_total",
+                "Connections that ended for a fault of their client, or broke.",
+                &["kind"],
             )?,
             jwks_fetches: make.counters("jwks_fetches_total", "Key fetches.", &["issuer", "result"])?,
             jwks_fetch_duration: make.histogram(
@@ -209,16 +198,8 @@ impl Metrics {
                 "When a certificate ends.",
                 &["role"],
             )?,
-            tls_handshakes: make.counters(
-                "tls_handshakes_total",
-                "TLS handshakes with clients.",
-                &["result"],
-            )?,
-            proxy_headers: make.counters(
-                "proxy_headers_total",
-                "Connections that had to begin with a PROXY header.",
-                &["result"],
-            )?,
+            tls_handshakes: make.counters("tls_handshakes_total", "TLS handshakes.", &["result"])?,
+            proxy_headers: make.counters("proxy_headers_total", "PROXY headers.", &["result"])?,
             access_log_dropped: make.counter(
                 "access_log_dropped_total",
                 "Access-log records dropped because the writer was behind.",
@@ -255,6 +236,11 @@ impl Metrics {
         self.auth_duration.with_label_values(&[stage.label()])
     }
 
+    /// Connections that ended like this; the words are those of `net::ConnectionEnd`.
+    pub fn connection_errors(&self, kind: &'static str) -> IntCounter {
+        self.connection_errors.with_label_values(&[kind])
+    }
+
     /// Counters of one issuer, at 0 where they are new.
     pub fn issuer(&self, issuer: &str) -> IssuerMetrics {
         let metrics = IssuerMetrics {
@@ -279,24 +265,28 @@ impl Metrics {
         }
     }
 
-    /// Counters of one upstream server, `host:port`. It counts as healthy until it is said not to be.
+    /// Counters of one upstream server, `host:port` or `unix:/path`.
     pub fn upstream(&self, upstream: &str) -> UpstreamMetrics {
         let result = |result| self.upstream_requests.with_label_values(&[upstream, result]);
-        let healthy = self.upstream_healthy.with_label_values(&[upstream]);
-        healthy.set(1);
         UpstreamMetrics {
             ok: result("ok"),
             connect: result("connect"),
             timeout: result("timeout"),
             protocol: result("protocol"),
             overloaded: result("overloaded"),
-            healthy,
         }
     }
 
     /// Tunnels that ended like this.
     pub fn upgrade_ended(&self, end: TunnelEnd) -> IntCounter {
         self.upgrades.with_label_values(&[end.label()])
+    }
+
+    /// Whether requests go to a server of this name.
+    pub fn upstream_is_healthy(&self, upstream: &str, is_healthy: bool) {
+        self.upstream_healthy
+            .with_label_values(&[upstream])
+            .set(i64::from(is_healthy));
     }
 
     /// Unix time in seconds at which the certificate of this role (`server`, `client_ca`) ends.
@@ -350,26 +340,6 @@ impl Stage {
             Self::Decide => "decide",
             Self::Verify => "verify",
             Self::KeyWait => "key_wait",
-        }
-    }
-}
-
-impl TunnelEnd {
-    const ALL: [Self; 5] = [
-        Self::Closed,
-        Self::Idle,
-        Self::Expired,
-        Self::Drained,
-        Self::Broken,
-    ];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Idle => "idle",
-            Self::Expired => "expired",
-            Self::Drained => "drained",
-            Self::Broken => "broken",
         }
     }
 }
@@ -450,6 +420,8 @@ mod tests {
         metrics.issuer("https://issuer/").fetches("timeout").inc();
         metrics.cache("token");
         metrics.upstream("127.0.0.1:3000");
+        metrics.upstream_is_healthy("127.0.0.1:3000", true);
+        metrics.connection_errors("slow_head");
         metrics.certificate_expiry("server");
         metrics.tls_handshakes.with_label_values(&["ok"]);
         metrics.proxy_headers.with_label_values(&["untrusted"]);
@@ -478,6 +450,7 @@ scopegate_http_requests_total{code="401",method="GET",route="/items/{id}",source
 # TYPE scopegate_http_request_duration_seconds histogram
 scopegate_http_requests_in_flight 0
 scopegate_connections_refused_total 0
+scopegate_connection_errors_total{kind="slow_head"} 0
 scopegate_jwks_fetches_total{issuer="https://issuer/",result="success"} 0
 scopegate_jwks_fetches_total{issuer="https://issuer/",result="timeout"} 1
 # TYPE scopegate_jwks_fetch_duration_seconds histogram

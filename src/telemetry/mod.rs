@@ -1,6 +1,7 @@
 //! What operators see: metrics, access log, health. It must never hold a token, a secret or an unbounded label.
 
 mod settings;
+mod tunnel;
 mod families;
 mod metrics;
 mod route_metrics;
@@ -10,6 +11,7 @@ mod health;
 
 pub use access_log::{AccessLog, AccessRecord};
 pub use health::{Missing, Readiness};
-pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, Stage, TunnelEnd, UnknownKid, UpstreamMetrics};
+pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, Stage, UnknownKid, UpstreamMetrics};
 pub use route_metrics::{Decision, RouteMetrics, Source};
 pub use settings::{AccessLogOutput, AccessLogSettings};
+pub use tunnel::TunnelEnd;

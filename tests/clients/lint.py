@@ -1,11 +1,11 @@
-"""Other people's checks of what we publish: promtool reads the metrics, hadolint the Dockerfile."""
+"""Checks of what we publish: promtool reads the metrics, hadolint the Dockerfile; the comparison asks its questions."""
 
 import os
 import shutil
 import subprocess
 import sys
 
-from common import DEADLINE, PROJECT, Gateway, Issuer, Tally, Upstream, definition, request
+from common import DEADLINE, PROJECT, Gateway, Issuer, Tally, Upstream, binary, definition, request
 
 
 def configuration(issuer, upstream):
@@ -41,6 +41,24 @@ def dockerfile(tally):
     tally.equal("hadolint Dockerfile", (done.returncode, done.stdout + done.stderr), (0, ""))
 
 
+def comparison(tally):
+    """The benchmark against other gateways, up to its questions and without a load: that it still fits this gateway."""
+    command = [
+        str(PROJECT / "benches/peers/run"),
+        "--check-only",
+        "--dev",
+        "--peers",
+        "scopegate,bare",
+        "--scopegate",
+        binary(),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=4 * DEADLINE, check=False)
+    out = done.stdout + done.stderr
+    if tally.equal("benches/peers/run --check-only", (done.returncode, out if done.returncode else ""), (0, "")):
+        asked = [line for line in done.stdout.splitlines() if " questions; all as expected" in line]
+        tally.equal("gateways that answer as expected", len(asked), 3)
+
+
 def main():
     tally = Tally("lint")
     if promtool := shutil.which("promtool"):
@@ -48,6 +66,10 @@ def main():
     else:
         print("left out: promtool is not installed, and could not be")
     dockerfile(tally)
+    if shutil.which("nginx", path=os.environ["PATH"] + ":/usr/sbin"):
+        comparison(tally)
+    else:
+        print("left out: nginx is not installed, and could not be")
     tally.finish()
 
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::harness::gateway::{ITEMS, decisions};
 use crate::harness::http1::Response;
 use crate::harness::issuer::{Draft, now};
-use crate::harness::{Behaviour, Client, Gateway, Http2Client, Issuer, IssuerMode, Upstream};
+use crate::harness::{Behaviour, Client, Gateway, Http2Client, Issuer, IssuerMode, Upstream, eventually};
 
 /// What stands around the gateway of the table.
 struct World {
@@ -24,6 +24,8 @@ struct World {
     /// Behind one connection.
     narrow: Upstream,
     gateway: Gateway,
+    /// Where nobody listens.
+    closed: String,
 }
 
 impl World {
@@ -47,6 +49,7 @@ impl World {
             faulty,
             narrow,
             gateway,
+            closed: closed.to_string(),
         }
     }
 
@@ -105,6 +108,11 @@ apis:
     hosts: [permissions.test]
     upstream: {upstream}
     routes: [{{ path: /items, require: read:items }}]
+  - definition: {{ identifier: urn:unwell, signing_alg: RS256 }}
+    hosts: [unwell.test]
+    issuers: [{issuer}]
+    upstream: {{ servers: ['http://{closed}'], health: {{ path: /healthz }} }}
+    routes: [{{ path: /items, require: public }}]
   - definition: {{ identifier: urn:down, signing_alg: RS256 }}
     issuers: [{down}]
     hosts: [down.test]
@@ -275,6 +283,7 @@ impl Case {
             Reason::UpstreamConnect
             | Reason::UpstreamTimeout
             | Reason::UpstreamProtocol
+            | Reason::UpstreamUnhealthy
             | Reason::Overloaded
             | Reason::Public => ("allow", "public"),
             Reason::BodyTooLarge | Reason::RequestTimeout => ("allow", "ok"),
@@ -404,6 +413,13 @@ fn request_cases(world: &World) -> Vec<Case> {
             ask("/broken").host("faulty.test"),
         )
         .on("urn:faulty", "/broken"),
+        case(
+            "all servers down",
+            R::UpstreamUnhealthy,
+            503,
+            ask("/items").host("unwell.test"),
+        )
+        .on("urn:unwell", "/items"),
         case("full", R::Overloaded, 503, ask("/items").host("narrow.test")).on("urn:narrow", "/items"),
     ]
 }
@@ -606,6 +622,10 @@ fn prepare(world: &World, case: &Case) -> Option<Client> {
             world.narrow.wait_for_requests(before + 1);
             return Some(holder);
         }
+        Reason::UpstreamUnhealthy => eventually("the check of the upstream", || {
+            let metrics = world.gateway.metrics();
+            metrics.value("scopegate_upstream_healthy", &[("upstream", &world.closed)]) == 0.0
+        }),
         _ => {}
     }
     None

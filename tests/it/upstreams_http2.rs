@@ -119,6 +119,8 @@ fn only_what_was_never_looked_at_is_sent_again() {
         (502, &json!("upstream_protocol"))
     );
     assert_eq!(upstream.requests(), 3);
+    // What is left of its body may cost the client its connection.
+    let mut client = gateway.client();
     upstream.next(Http2Behaviour::Reset);
     assert_eq!(client.get("/p/a", &[]).status, 502);
     assert_eq!(upstream.requests(), 4, "it may have been looked at");
@@ -151,7 +153,7 @@ fn http1_servers_are_not_taken_for_http2() {
     let gateway = gateway(&issuer, &upstream.url(), "");
     let response = client::get(gateway.address(), "/p/a", &[]);
     assert_eq!(response.status, 502, "{}", response.text());
-    assert!(upstream.seen().iter().all(|seen| seen.method() == "PRI"));
+    assert!(upstream.seen().iter().all(|seen| seen.target() != "/p/a"));
 }
 
 /// A server that speaks frames as a test says.

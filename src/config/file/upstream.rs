@@ -14,14 +14,16 @@ pub(in super::super) enum Upstream {
     /// `http://host:port`, `https://host:port` or `unix:PATH`.
     Url(String),
     /// Servers and how they are used.
-    Servers(UpstreamServers),
+    Servers(Box<UpstreamServers>),
 }
 
 impl FromNode for Upstream {
     fn from_node(key: &str, node: &Node, faults: &mut Vec<Fault>) -> Option<Self> {
         match node.value {
             Value::Text(_) => String::from_node(key, node, faults).map(Self::Url),
-            Value::Map(_) => UpstreamServers::from_node(key, node, faults).map(Self::Servers),
+            Value::Map(_) => UpstreamServers::from_node(key, node, faults)
+                .map(Box::new)
+                .map(Self::Servers),
             _ => {
                 faults.push(misshapen(&wrong_kind(key, node, "an address or a mapping")));
                 None

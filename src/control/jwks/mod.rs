@@ -258,7 +258,7 @@ async fn at(time: Option<Instant>) {
 }
 
 /// Within 10 % of `duration`, so that many gateways do not ask at the same moment.
-fn jittered(duration: Duration) -> Duration {
+pub(super) fn jittered(duration: Duration) -> Duration {
     let mut random = [0];
     // Without randomness there is no jitter; nothing else is lost.
     let _ = getrandom::fill(&mut random);

@@ -8,11 +8,13 @@ mod issuer;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
 use crate::control::IssuerSettings;
+use crate::control::health::{Known, Servers, fill_in};
 use crate::control::jwks::Confirmed;
 use crate::snapshot::handoff::{KeyMisses, Publisher};
 use crate::snapshot::{CompileFault, CompileSettings, IssuerKeys, Plan, Snapshot, compile};
@@ -31,6 +33,7 @@ pub fn reconciler(settings: ReconcileSettings) -> (Reconciler, impl Future<Outpu
         plan: Plan::default(),
         hash: Arc::from(""),
         issuers: HashMap::new(),
+        servers: Servers::default(),
         is_configured: false,
         next_task: 0,
     };
@@ -119,6 +122,7 @@ struct State {
     plan: Plan,
     hash: Arc<str>,
     issuers: HashMap<String, Issuer>,
+    servers: Servers,
     /// Whether a plan has ever taken effect.
     is_configured: bool,
     next_task: u64,
@@ -126,8 +130,11 @@ struct State {
 
 impl State {
     async fn run(mut self, mut plans: mpsc::Receiver<PlanMessage>, mut keys: mpsc::Receiver<KeyReport>) {
+        let mut every_second = tokio::time::interval(Duration::from_secs(1));
+        every_second.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                _ = every_second.tick() => self.servers.report(&self.settings.metrics),
                 message = plans.recv() => match message {
                     Some(PlanMessage::Apply { plan, reply }) => {
                         let applied = self.apply(*plan);
@@ -153,7 +160,8 @@ impl State {
             .map(|issuer| (issuer.issuer.clone(), self.keys_for(issuer)))
             .collect();
         let hash = Arc::from(new.hash);
-        let snapshot = self.compile(&new.plan, &keys, &hash).map_err(|faults| {
+        let known = self.servers.of(&new.plan);
+        let snapshot = self.compile(&new.plan, &keys, &known, &hash).map_err(|faults| {
             self.settings.metrics.config_last_reload_successful.set(0);
             ApplyError::Faults(faults)
         })?;
@@ -162,6 +170,8 @@ impl State {
         self.is_configured = true;
         self.publish(snapshot);
         self.replace_issuers(new.issuers, keys);
+        self.servers.replace(known);
+        self.servers.report(&self.settings.metrics);
         self.drop_vanished_series();
         self.reloaded();
         Ok(self.generation())
@@ -247,7 +257,7 @@ impl State {
             .iter()
             .map(|(name, issuer)| (name.clone(), issuer.keys.clone()))
             .collect();
-        match self.compile(&self.plan, &keys, &self.hash) {
+        match self.compile(&self.plan, &keys, &self.servers.of(&self.plan), &self.hash) {
             Ok(snapshot) => self.publish(snapshot),
             Err(faults) => tracing::error!(?faults, "the plan in force does not compile with new keys"),
         }
@@ -260,6 +270,7 @@ impl State {
         &self,
         plan: &Plan,
         keys: &HashMap<String, IssuerKeys>,
+        known: &Known,
         hash: &Arc<str>,
     ) -> Result<Snapshot, Vec<CompileFault>> {
         let settings = CompileSettings {
@@ -267,7 +278,9 @@ impl State {
             config_hash: Arc::clone(hash),
             max_token_bytes: self.settings.max_token_bytes,
         };
-        compile(plan, keys, &settings)
+        let mut snapshot = compile(plan, keys, &settings)?;
+        fill_in(&mut snapshot, plan, known);
+        Ok(snapshot)
     }
 
     fn generation(&self) -> u64 {

@@ -19,6 +19,8 @@ use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
+use super::Held;
+use super::send::Unsent;
 use crate::gateway::body::RequestBody;
 use crate::gateway::pool::{NoConnection, OpenSlot, ServerPool};
 use crate::net::UpstreamStream;
@@ -45,6 +47,8 @@ pub(in crate::gateway) struct Http2Connections {
     open: RefCell<Vec<Rc<Connection>>>,
     /// Whoever has it connects; the others use what comes of it.
     connecting: tokio::sync::Mutex<()>,
+    /// Connections that came to nothing.
+    failures: Cell<u64>,
 }
 
 #[derive(Debug)]
@@ -74,47 +78,42 @@ pub(in crate::gateway) struct Stream {
 struct LocalExecutor;
 
 /// Sends a request on a connection that has room, or a new one.
-///
-/// # Errors
-/// The reason for the client.
-pub(in crate::gateway) async fn send(
-    request: Request<RequestBody>,
+pub(super) async fn send(
+    request: Box<Request<RequestBody>>,
     server: &Rc<ServerPool>,
     connections: &Http2Connections,
     connect_timeout: Duration,
-) -> Result<(Response<Incoming>, Stream), Reason> {
+) -> Result<(Response<Incoming>, Held), Unsent> {
     let scheme = if server.is_tls() {
         Scheme::HTTPS
     } else {
         Scheme::HTTP
     };
-    let mut request = to_http2(request, scheme).ok_or(Reason::BadRequest)?;
+    let mut request = to_http2(*request, scheme).ok_or(Unsent::Over(Reason::BadRequest))?;
     for _ in 0..ATTEMPTS {
+        let mut stream = match connections.stream(server, connect_timeout).await {
+            Ok(stream) => stream,
+            Err(none) => return Err(Unsent::NoConnection(none, Box::new(request))),
+        };
         // What has no body can be said once more; a body has gone into the connection.
         let copy = matches!(request.body(), RequestBody::Empty).then(|| copy_of(&request));
-        let mut stream = connections.stream(server, connect_timeout).await?;
         let sent = stream.connection.sender.clone().try_send_request(request);
         let mut failed = match sent.await {
             Ok(response) => {
                 stream.answered();
-                return Ok((response, stream));
+                return Ok((response, Held::Http2(stream)));
             }
             Err(failed) => failed,
         };
-        stream.connection.is_leaving.set(
-            stream.connection.is_leaving.get()
-                || stream.connection.sender.is_closed()
-                || is_go_away(failed.error()),
-        );
-        stream.is_waiting = false;
+        stream.failed(failed.error());
         tracing::debug!(server = %server.name, error = ?failed.error(), "HTTP/2 request failed");
         request = match (failed.take_message(), copy) {
             (Some(unsent), _) => unsent,
             (None, Some(copy)) if was_never_looked_at(failed.error()) => copy,
-            _ => return Err(Reason::UpstreamProtocol),
+            _ => return Err(Unsent::Over(Reason::UpstreamProtocol)),
         };
     }
-    Err(Reason::UpstreamProtocol)
+    Err(Unsent::Over(Reason::UpstreamProtocol))
 }
 
 impl Http2Connections {
@@ -124,18 +123,34 @@ impl Http2Connections {
     }
 
     /// A place for one request.
-    async fn stream(&self, server: &Rc<ServerPool>, connect_timeout: Duration) -> Result<Stream, Reason> {
+    async fn stream(
+        &self,
+        server: &Rc<ServerPool>,
+        connect_timeout: Duration,
+    ) -> Result<Stream, NoConnection> {
         if let Some(stream) = self.with_room(server) {
             return Ok(stream);
         }
+        let failures = self.failures.get();
         let _turn = self.connecting.lock().await;
         if let Some(stream) = self.with_room(server) {
             return Ok(stream);
         }
-        let (stream, slot) = server.open(connect_timeout).await.map_err(NoConnection::reason)?;
-        let connection = connect(stream, slot, server.round())
-            .await
-            .ok_or(Reason::UpstreamConnect)?;
+        // What somebody else found out while this one waited is not tried again for each that waits.
+        if self.failures.get() != failures {
+            return Err(NoConnection::Failed);
+        }
+        let connected = match server.open(connect_timeout).await {
+            Ok((stream, slot)) => connect(stream, slot, server.round())
+                .await
+                .ok_or(NoConnection::Failed),
+            Err(none) => Err(none),
+        };
+        let connection = connected.inspect_err(|none| {
+            if *none == NoConnection::Failed {
+                self.failures.set(self.failures.get().wrapping_add(1));
+            }
+        })?;
         let stream = Stream::on(&connection, server);
         if !server.is_retired() {
             self.open.borrow_mut().push(connection);
@@ -198,9 +213,11 @@ impl Stream {
         self.connection.unanswered.set(0);
     }
 
-    /// The server that it goes to.
-    pub(in crate::gateway) fn server(&self) -> &Rc<ServerPool> {
-        self.connection.slot.server()
+    fn failed(&mut self, error: &hyper::Error) {
+        self.is_waiting = false;
+        if is_go_away(error) || self.connection.sender.is_closed() {
+            self.connection.is_leaving.set(true);
+        }
     }
 }
 
@@ -216,6 +233,7 @@ impl Drop for Stream {
                 connection.is_leaving.set(true);
             }
         }
+        connection.slot.server().has_room();
     }
 }
 
@@ -257,6 +275,10 @@ async fn connect(stream: UpstreamStream, slot: OpenSlot, round: u32) -> Option<R
 
 /// `Host` becomes `:authority`, and nothing is left that concerns an HTTP/1.1 connection (RFC 9113 section 8.2.2).
 fn to_http2(request: Request<RequestBody>, scheme: Scheme) -> Option<Request<RequestBody>> {
+    // It may have been made ready for another server, or have waited.
+    if request.version() == Version::HTTP_2 {
+        return Some(request);
+    }
     let (mut parts, body) = request.into_parts();
     let host = parts.headers.remove(HOST)?;
     parts.headers.remove(CONNECTION);

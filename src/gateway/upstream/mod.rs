@@ -4,10 +4,12 @@
 //! the health of servers.
 
 pub(super) mod http2;
+mod send;
+mod servers;
 
-use std::rc::Rc;
-
-use super::pool::{Lease, ServerPool};
+use super::pool::Lease;
+pub(super) use send::{Sent, send};
+pub(super) use servers::{ServerId, Servers};
 
 /// The connection, or the place on one, that a request has until its response is over. Dropping it closes it.
 #[derive(Debug)]
@@ -19,14 +21,6 @@ pub(super) enum Held {
 }
 
 impl Held {
-    /// The server at the other end.
-    pub(super) fn server(&self) -> &Rc<ServerPool> {
-        match self {
-            Self::Http1(lease) => lease.server(),
-            Self::Http2(stream) => stream.server(),
-        }
-    }
-
     /// Gives it back after an exact end.
     pub(super) fn give_back(self) {
         match self {

@@ -1,7 +1,7 @@
 //! The service that a connection was given, noting when requests begin and end.
 //!
-//! Only `connection` uses it. It changes nothing in requests, and in responses only this: once a drain is announced,
-//! HTTP/1.1 clients are told that the connection closes (RFC 9112 section 9.6). HTTP/2 says GOAWAY when it begins.
+//! Only `connection` uses it. It changes nothing in requests, and in responses only this: once a drain is announced, or
+//! the connection has had its share, HTTP/1.1 clients are told that it closes (RFC 9112 section 9.6). HTTP/2 says GOAWAY.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -16,17 +16,24 @@ use hyper::service::Service;
 use pin_project_lite::pin_project;
 
 use crate::net::activity::{ActiveRequest, Activity};
+use crate::net::streams::{StreamSlot, Streams};
 
 /// The service, noting when a request begins and when its response is over.
 #[derive(Debug)]
 pub(super) struct WatchedService<S> {
     service: S,
     activity: Arc<Activity>,
+    /// `None` for HTTP/1.1.
+    streams: Option<Arc<Streams>>,
 }
 
 impl<S> WatchedService<S> {
-    pub(super) fn new(service: S, activity: Arc<Activity>) -> Self {
-        Self { service, activity }
+    pub(super) fn new(service: S, activity: Arc<Activity>, streams: Option<Arc<Streams>>) -> Self {
+        Self {
+            service,
+            activity,
+            streams,
+        }
     }
 }
 
@@ -44,6 +51,7 @@ where
         WatchedResponse {
             response: self.service.call(request),
             active,
+            slot: self.streams.as_ref().map(Streams::enter),
             is_http1,
         }
     }
@@ -55,6 +63,7 @@ pin_project! {
         #[pin]
         response: F,
         active: Option<ActiveRequest>,
+        slot: Option<StreamSlot>,
         is_http1: bool,
     }
 }
@@ -69,17 +78,15 @@ where
         let this = self.project();
         let response = ready!(this.response.poll(cx));
         let active = this.active.take();
-        let says_close = *this.is_http1 && active.as_ref().is_some_and(ActiveRequest::is_leaving);
+        let slot = this.slot.take();
+        let says_close = *this.is_http1 && active.as_ref().is_some_and(ActiveRequest::is_last);
         Poll::Ready(response.map(|mut response| {
             if says_close && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response
                     .headers_mut()
                     .insert(CONNECTION, HeaderValue::from_static("close"));
             }
-            response.map(|body| WatchedBody {
-                body,
-                _active: active,
-            })
+            response.map(|body| WatchedBody { body, active, slot })
         }))
     }
 }
@@ -89,7 +96,8 @@ pin_project! {
     pub(super) struct WatchedBody<B> {
         #[pin]
         body: B,
-        _active: Option<ActiveRequest>,
+        active: Option<ActiveRequest>,
+        slot: Option<StreamSlot>,
     }
 }
 
@@ -101,7 +109,18 @@ impl<B: Body> Body for WatchedBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        self.project().body.poll_frame(cx)
+        let this = self.project();
+        let polled = this.body.poll_frame(cx);
+        if let Some(slot) = this.slot {
+            match &polled {
+                Poll::Ready(Some(Ok(_))) => {
+                    slot.gave();
+                    this.active.iter().for_each(ActiveRequest::moved);
+                }
+                _ => slot.asks(),
+            }
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

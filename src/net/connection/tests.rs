@@ -29,6 +29,7 @@ const PATIENCE: Timeouts = Timeouts {
     first_byte: Duration::from_millis(200),
     header: Duration::from_millis(300),
     idle: Duration::from_millis(600),
+    connection_age: Duration::from_secs(3600),
     body: Duration::from_millis(400),
     drain: Duration::from_secs(1),
     pre_drain: Duration::ZERO,
@@ -228,7 +229,7 @@ fn too_large_a_head_is_431() {
     local(async {
         let (address, _trigger, _ended) = serve(Protocol::Http1).await;
         let many = "X-A: b\r\n".repeat(101);
-        let long = format!("X-A: {}\r\n", "b".repeat(41 << 10));
+        let long = format!("X-A: {}\r\n", "b".repeat(61 << 10));
         for headers in [many, long] {
             let mut stream = TcpStream::connect(address).await.unwrap();
             let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
@@ -257,10 +258,11 @@ fn http2_serves_says_goodbye_when_idle_and_drains() {
         let (address, trigger, mut ended) = serve(Protocol::Http1OrHttp2Cleartext).await;
         let connect = async || {
             let stream = TcpStream::connect(address).await.unwrap();
-            let (sender, connection) = hyper::client::conn::http2::Builder::new(LocalExecutor)
-                .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
-                .await
-                .unwrap();
+            let (sender, connection) =
+                hyper::client::conn::http2::Builder::new(StreamExecutor(Arc::default()))
+                    .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+                    .await
+                    .unwrap();
             tokio::task::spawn_local(connection);
             sender
         };

@@ -369,6 +369,10 @@ impl Process {
             .expect(message, |log| log.iter().any(|line| line["message"] == message));
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         signal(self.child.id(), name);
     }

@@ -5,6 +5,8 @@
 //! test can hang. Everything stops when it is dropped. The gateway itself is started by `gateway.rs`.
 
 pub(crate) mod client;
+pub(crate) mod corpus;
+pub(crate) mod frames;
 pub(crate) mod gateway;
 pub(crate) mod http1;
 pub(crate) mod http2;
@@ -13,6 +15,7 @@ pub(crate) mod issuer;
 pub(crate) mod metrics;
 pub(crate) mod server;
 pub(crate) mod tls;
+pub(crate) mod tls_upstream;
 pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};

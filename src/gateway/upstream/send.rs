@@ -1,0 +1,156 @@
+//! Gets a request onto a connection: an idle one, a new one, one that somebody else gives back, or one to another
+//! server.
+//!
+//! Only what was not sent is tried again, and another server is asked only where there was no connection. So no request
+//! reaches two servers, or one server twice.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Held, ServerId, Servers, http2};
+use crate::gateway::body::RequestBody;
+use crate::gateway::pool::{NoConnection, ServerPool, Waiting};
+use crate::policy::Reason;
+
+/// So many servers are asked for a connection.
+const SERVERS: usize = 3;
+
+/// Why a request came to no server.
+pub(super) enum Unsent {
+    /// There is no connection; nothing was sent.
+    NoConnection(NoConnection, Box<Request<RequestBody>>),
+    /// It may have been sent, or cannot be.
+    Over(Reason),
+}
+
+/// What became of a request, and at which server.
+pub(in crate::gateway) struct Sent {
+    pub(in crate::gateway) server: ServerId,
+    pub(in crate::gateway) result: Result<(Response<Incoming>, Held), Reason>,
+}
+
+/// Sends a request that no idle connection could take at once, first of all to the server that was chosen for it.
+pub(in crate::gateway) async fn send(
+    request: Request<RequestBody>,
+    servers: &Servers,
+    chosen: ServerId,
+    connect_timeout: Duration,
+) -> Sent {
+    let mut request = Box::new(request);
+    let mut tried = [chosen; SERVERS];
+    let mut server = chosen;
+    for attempt in 1..=SERVERS {
+        let Some(pool) = servers.get(server).map(|server| &server.pool) else {
+            break;
+        };
+        let (none, unsent) = match send_to(request, pool, servers, connect_timeout).await {
+            Ok(answered) => {
+                return Sent {
+                    server,
+                    result: Ok(answered),
+                };
+            }
+            Err(Unsent::Over(reason)) => {
+                return Sent {
+                    server,
+                    result: Err(reason),
+                };
+            }
+            Err(Unsent::NoConnection(none, unsent)) => (none, unsent),
+        };
+        if none == NoConnection::Failed {
+            servers.failed(server);
+        }
+        let next = tried
+            .get(..attempt)
+            .filter(|_| attempt < SERVERS && none == NoConnection::Failed)
+            .and_then(|tried| servers.choose_but(tried));
+        let (Some(next), Some(place)) = (next, tried.get_mut(attempt)) else {
+            return Sent {
+                server,
+                result: Err(none.reason()),
+            };
+        };
+        // The server that is asked last is counted with the request.
+        pool.metrics.connect.inc();
+        *place = next;
+        server = next;
+        request = unsent;
+    }
+    Sent {
+        server,
+        result: Err(Reason::Internal),
+    }
+}
+
+/// Sends to one server, and waits for a connection where there are too many.
+async fn send_to(
+    request: Box<Request<RequestBody>>,
+    server: &Rc<ServerPool>,
+    servers: &Servers,
+    connect_timeout: Duration,
+) -> Result<(Response<Incoming>, Held), Unsent> {
+    let mut request = request;
+    let mut place: Option<(Waiting, Instant)> = None;
+    loop {
+        // Who comes later does not go before those who wait.
+        if place.is_some() || !server.is_waited_for() {
+            let sent = match &server.http2 {
+                None => send_http1(request, server, connect_timeout).await,
+                Some(connections) => http2::send(request, server, connections, connect_timeout).await,
+            };
+            request = match sent {
+                Err(Unsent::NoConnection(NoConnection::Full, unsent)) => unsent,
+                sent => return sent,
+            };
+        }
+        let full = |request| Unsent::NoConnection(NoConnection::Full, request);
+        let (waiting, deadline) = match &place {
+            Some(place) => place,
+            None => match server.wait(servers.waiting.requests) {
+                Some(waiting) => place.insert((waiting, Instant::now() + servers.waiting.timeout)),
+                None => return Err(full(request)),
+            },
+        };
+        if timeout_at(*deadline, waiting.for_room()).await.is_err() {
+            return Err(full(request));
+        }
+    }
+}
+
+async fn send_http1(
+    request: Box<Request<RequestBody>>,
+    server: &Rc<ServerPool>,
+    connect_timeout: Duration,
+) -> Result<(Response<Incoming>, Held), Unsent> {
+    let mut request = *request;
+    while let Some(mut lease) = server.idle() {
+        if lease.sender.ready().await.is_err() {
+            continue;
+        }
+        match lease.sender.try_send_request(request).await {
+            Ok(response) => return Ok((response, Held::Http1(lease))),
+            Err(mut unsent) => {
+                request = unsent
+                    .take_message()
+                    .ok_or(Unsent::Over(Reason::UpstreamProtocol))?;
+            }
+        }
+    }
+    let mut lease = match server.connect(connect_timeout).await {
+        Ok(lease) => lease,
+        Err(none) => return Err(Unsent::NoConnection(none, Box::new(request))),
+    };
+    match lease.sender.try_send_request(request).await {
+        Ok(response) => Ok((response, Held::Http1(lease))),
+        // Closed before anything was sent: that is no connection either.
+        Err(mut unsent) => Err(match unsent.take_message() {
+            Some(request) => Unsent::NoConnection(NoConnection::Failed, Box::new(request)),
+            None => Unsent::Over(Reason::UpstreamProtocol),
+        }),
+    }
+}
