@@ -62,6 +62,12 @@ mod cli;
 #[path = "it/properties.rs"]
 mod properties;
 
+#[path = "it/tls.rs"]
+mod tls;
+
+#[path = "it/proxies.rs"]
+mod proxies;
+
 #[path = "it/path_spellings.rs"]
 mod path_spellings;
 

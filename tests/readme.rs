@@ -93,6 +93,8 @@ fn every_metric_has_its_row_with_its_labels() {
     metrics.upstream_is_healthy("upstream", true);
     metrics.connection_errors("silent");
     metrics.certificate_expiry("server");
+    metrics.tls_handshakes.with_label_values(&["ok"]);
+    metrics.proxy_headers.with_label_values(&["ok"]);
     metrics.config_in_force(1, "hash");
     let section = section(&readme(), "## Metrics");
     let mut families = 0;

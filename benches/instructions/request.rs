@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use hyper::service::service_fn;
 use scopegate::definition::SigningAlg;
-use scopegate::gateway::{Connection, GatewaySettings, Shared, VerifiedTokens, Worker};
-use scopegate::net::{ConnectionSettings, DrainWatcher, Limits, Protocol, Timeouts, drain, serve_connection};
+use scopegate::gateway::{Connection, ForwardedFields, GatewaySettings, Shared, VerifiedTokens, Worker};
+use scopegate::net::{
+    ConnectionSettings, DrainWatcher, Limits, Protocol, Timeouts, TrustedProxies, drain, serve_connection,
+};
 use scopegate::policy::Reason;
 use scopegate::snapshot::handoff::handoff;
 use scopegate::telemetry::{AccessLog, AccessLogOutput, AccessLogSettings, Metrics};
@@ -81,7 +83,12 @@ fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: 
 }
 
 async fn serve(stream: DuplexStream, worker: Rc<Worker>, watcher: DrainWatcher) {
-    let connection = Rc::new(Connection::cleartext(SocketAddr::from(([127, 0, 0, 1], 50_000))));
+    let connection = Rc::new(Connection::new(
+        SocketAddr::from(([127, 0, 0, 1], 50_000)),
+        None,
+        &TrustedProxies::default(),
+        ForwardedFields::default(),
+    ));
     let service = service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request));
     serve_connection(stream, Protocol::Http1, &settings(), service, watcher).await;
 }

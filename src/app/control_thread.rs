@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{StartError, system};
 use crate::config::{self, Faults, Settings};
 use crate::control::{
-    Admin, ApplyError, FileWatch, NewPlan, ReconcileSettings, Reconciler, reconciler, serve_admin,
-    watch_files,
+    Admin, ApplyError, Certificates, FileWatch, NewPlan, ReconcileSettings, Reconciler, reconciler,
+    serve_admin, watch_files,
 };
 use crate::net::{BoundListener, DrainTrigger, drain};
 
@@ -31,6 +31,7 @@ pub(super) struct Control {
     pub(super) admin: Option<BoundListener>,
     pub(super) shown: Arc<ArcSwap<String>>,
     pub(super) settings: Settings,
+    pub(super) certificates: Certificates,
     pub(super) path: Option<PathBuf>,
     pub(super) drain: DrainTrigger,
     pub(super) stop_workers: watch::Sender<bool>,
@@ -93,6 +94,7 @@ impl Control {
         }
         let reload = Reload {
             reconciler,
+            certificates: self.certificates,
             shown: self.shown,
             fixed: Fixed::of(&self.settings),
             path: self.path,
@@ -128,10 +130,12 @@ impl Fixed {
             timeouts,
             token_cache_entries,
             access_log,
+            trusted_proxies,
+            forwarded_fields,
             ..
         } = settings;
         Self(format!(
-            "{listeners:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
+            "{listeners:?} {trusted_proxies:?} {forwarded_fields:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
         ))
     }
 }
@@ -139,6 +143,7 @@ impl Fixed {
 /// Reads the configuration again and hands it over.
 struct Reload {
     reconciler: Reconciler,
+    certificates: Certificates,
     shown: Arc<ArcSwap<String>>,
     fixed: Fixed,
     path: Option<PathBuf>,
@@ -147,7 +152,7 @@ struct Reload {
 impl Reload {
     /// Reloads when told to or when a file changes, until told to stop. Returns whom to tell when all is over.
     async fn until_stopped(
-        self,
+        mut self,
         files: Vec<PathBuf>,
         mut orders: mpsc::UnboundedReceiver<Order>,
     ) -> Option<std::sync::mpsc::Sender<usize>> {
@@ -168,18 +173,23 @@ impl Reload {
     }
 
     /// Applies what the file says now; on any fault the last good generation stays.
-    async fn reload(&self, watch: &FileWatch) {
+    async fn reload(&mut self, watch: &FileWatch) {
         let Some(path) = &self.path else { return };
+        self.certificates.refresh();
         match config::load(path) {
             Err(faults) => {
-                watch.replace(watched(path, &faults));
+                let mut files = watched(path, &faults);
+                files.extend(self.certificates.files().map(Path::to_path_buf));
+                watch.replace(files);
                 self.rejected(&faults).await;
             }
             Ok(settings) => {
-                watch.replace(settings.files.clone());
+                let mut files = settings.files.clone();
+                files.extend(self.certificates.files().map(Path::to_path_buf));
+                watch.replace(files);
                 if Fixed::of(&settings) != self.fixed {
                     tracing::warn!(
-                        "listeners, admin, workers, limits, timeouts, token_cache and access_log change with a restart only"
+                        "listeners, trusted_proxies, forwarded_fields, admin, workers, limits, timeouts, token_cache and access_log change with a restart only"
                     );
                 }
                 match self.reconciler.apply(new_plan(&settings)).await {

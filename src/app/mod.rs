@@ -4,6 +4,8 @@
 //! runtime of its own. What is bound here is reported back, so that port 0 can be used. Nothing else knows all parts.
 
 mod control_thread;
+mod front;
+mod sockets;
 mod worker_thread;
 
 use std::collections::HashMap;
@@ -19,7 +21,7 @@ use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Settings};
-use crate::control::{ApplyError, ReconcileSettings};
+use crate::control::{ApplyError, CertificateError, Certificates, ReconcileSettings, TlsListeners};
 use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
 use crate::net::{
     BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, Protocol, connections_for, drain,
@@ -30,6 +32,8 @@ use crate::snapshot::handoff::handoff;
 use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
 use crate::telemetry::{AccessLog, Metrics, Readiness};
 use control_thread::{Control, Order};
+use front::{Front, ProxyHeaders};
+use sockets::Sockets;
 use worker_thread::WorkerThread;
 
 /// How long the last lines of the access log may take.
@@ -58,6 +62,9 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// A certificate, its key or an authority is not good any more.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// The configuration is valid, but cannot be enforced.
     #[error("cannot apply the configuration: {0}")]
     Apply(#[from] ApplyError),
@@ -68,17 +75,22 @@ pub enum StartError {
 
 /// Starts everything. With `path`, the configuration is read again when one of its files changes.
 pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, StartError> {
-    let listeners = settings
+    let mut sockets = Sockets::passed();
+    let bound = settings
         .listeners
         .iter()
-        .map(|listener| Ok((Arc::new(bind(listener.address)?), protocol(listener.http2))))
+        .map(|listener| sockets.bind(listener.address).map(Arc::new))
         .collect::<Result<Vec<_>, StartError>>()?;
-    let admin_listener = settings.admin.map(bind).transpose()?;
-    let addresses = listeners.iter().map(|(listener, _)| listener.address()).collect();
+    let admin_listener = settings.admin.map(|address| sockets.bind(address)).transpose()?;
+    sockets.warn_of_the_rest();
+    let addresses = bound.iter().map(|listener| listener.address()).collect();
     let admin = admin_listener.as_ref().map(BoundListener::address);
 
     let registry = prometheus::Registry::new();
     let metrics = Metrics::new(&registry, Reason::names()).map_err(system)?;
+    let (certificates, tls) = Certificates::load(&settings.listeners, &metrics)?;
+    let fronts = fronts(settings, tls, &metrics);
+    let listeners: Vec<_> = bound.into_iter().zip(fronts).collect();
     let access_log =
         AccessLog::start(&settings.access_log, metrics.access_log_dropped.clone()).map_err(system)?;
     let shared = shared(settings, &metrics, access_log.clone())?;
@@ -98,6 +110,7 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         admin: admin_listener,
         shown: Arc::new(ArcSwap::from_pointee(config::redacted(settings).to_string())),
         settings: settings.clone(),
+        certificates,
         path,
         drain: drain_trigger,
         stop_workers,
@@ -177,16 +190,26 @@ impl Running {
     }
 }
 
-fn bind(address: SocketAddr) -> Result<BoundListener, StartError> {
-    BoundListener::bind(address).map_err(|error| StartError::Bind { address, error })
-}
-
-fn protocol(http2: bool) -> Protocol {
-    if http2 {
-        Protocol::Http1OrHttp2Cleartext
-    } else {
-        Protocol::Http1
-    }
+fn fronts(settings: &Settings, tls: TlsListeners, metrics: &Metrics) -> Vec<Arc<Front>> {
+    let proxy_headers = ProxyHeaders::new(&metrics.proxy_headers);
+    let listeners = settings.listeners.iter().zip(tls);
+    let fronts = listeners.map(|(listener, tls)| {
+        Arc::new(Front {
+            protocol: if listener.http2 {
+                Protocol::Http1OrHttp2Cleartext
+            } else {
+                Protocol::Http1
+            },
+            tls,
+            proxy_protocol: listener.proxy_protocol,
+            proxies: settings.trusted_proxies.clone(),
+            fields: settings.forwarded_fields,
+            patience: settings.timeouts.handshake,
+            proxy_headers: proxy_headers.clone(),
+            metrics: metrics.clone(),
+        })
+    });
+    fronts.collect()
 }
 
 /// Places for clients, as many as were asked for and as the open files allow.

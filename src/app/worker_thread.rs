@@ -1,30 +1,25 @@
 //! The thread of a worker: a runtime of its own, its accept loops, its connections.
 
 use std::io;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hyper::service::service_fn;
 use tokio::sync::watch;
 
+use super::front::{Front, Serving};
 use super::{StartError, system};
-use crate::gateway::{Connection, Shared, Worker};
-use crate::net::{
-    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, DrainWatcher, Protocol, accept_loop,
-    serve_connection,
-};
+use crate::gateway::{Shared, Worker};
+use crate::net::{BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, accept_loop};
 use crate::snapshot::handoff::Reader;
-use crate::telemetry::Metrics;
 
 /// How often a worker closes what has been idle for too long.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 /// Everything that a worker's thread needs; nothing of it is shared with another but through `Arc`.
 pub(super) struct WorkerThread {
-    pub(super) listeners: Vec<(Arc<BoundListener>, Protocol)>,
+    pub(super) listeners: Vec<(Arc<BoundListener>, Arc<Front>)>,
     pub(super) connection: ConnectionSettings,
     pub(super) shared: Arc<Shared>,
     pub(super) reader: Reader,
@@ -66,24 +61,21 @@ impl WorkerThread {
             return;
         };
         let settings = Rc::new(self.connection.clone());
-        for (listener, protocol) in &self.listeners {
+        for (listener, front) in &self.listeners {
             let listener = match listener.attach() {
                 Ok(listener) => listener,
                 Err(error) => return drop(accepting.send(Err(error))),
             };
             let (worker, settings, drain) = (Rc::clone(&worker), Rc::clone(&settings), self.drain.clone());
-            let protocol = *protocol;
-            let metrics = Arc::clone(&self.shared.metrics);
-            let on_connection = move |stream, peer| {
-                let (worker, settings, drain) = (Rc::clone(&worker), Rc::clone(&settings), drain.clone());
-                let connection = Rc::new(Connection::cleartext(peer));
-                let metrics = Arc::clone(&metrics);
-                tokio::task::spawn_local(async move {
-                    let service =
-                        service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request));
-                    let end = serve_connection(stream, protocol, &settings, service, drain).await;
-                    ended(&metrics, peer, &end);
-                });
+            let front = Arc::clone(front);
+            let on_connection = move |socket, peer| {
+                let front = Arc::clone(&front);
+                let serving = Serving {
+                    worker: Rc::clone(&worker),
+                    settings: Rc::clone(&settings),
+                    drain: drain.clone(),
+                };
+                tokio::task::spawn_local(async move { front.serve(socket, peer, serving).await });
             };
             let (slots, drain) = (Arc::clone(&self.slots), self.drain.clone());
             tokio::task::spawn_local(accept_loop(listener, slots, drain, on_connection));
@@ -100,16 +92,5 @@ impl WorkerThread {
                 _ = tidy.tick() => worker.tidy(),
             }
         }
-    }
-}
-
-/// Counts how a connection ended where that is worth knowing. What hyper refuses by itself shows here alone.
-fn ended(metrics: &Metrics, peer: SocketAddr, end: &ConnectionEnd) {
-    match end.kind() {
-        Some(kind) => {
-            metrics.connection_errors(kind).inc();
-            tracing::debug!(%peer, kind, %end, "connection");
-        }
-        None => tracing::trace!(%peer, %end, "connection"),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -142,12 +143,27 @@ fn notes(settings: &Settings) -> Vec<String> {
             notes.push(format!("issuer {} is trusted by no API", issuer.issuer));
         }
     }
+    for expiry in settings
+        .expiries
+        .iter()
+        .filter(|expiry| expiry.not_after <= unix_now())
+    {
+        notes.push(format!(
+            "the certificate in {} has expired",
+            expiry.file.display()
+        ));
+    }
     if settings.admin.is_some_and(|address| !address.ip().is_loopback()) {
         notes.push(
             "the admin listener is not on loopback: whoever reaches it can read the configuration".into(),
         );
     }
     notes
+}
+
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn notes_of(api: &ApiPlan) -> Vec<String> {

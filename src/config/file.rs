@@ -5,11 +5,13 @@
 
 mod api;
 mod issuer;
+mod listener;
 mod route;
 mod upstream;
 
 pub(super) use api::{Api, Definition, Forward};
 pub(super) use issuer::{Issuer, Jwks};
+pub(super) use listener::{Listener, Tls};
 pub(super) use route::{Require, Route, Rule, StepUpRule};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
@@ -19,6 +21,7 @@ use super::faults::Fault;
 use super::reader::{FromNode, Keys, Mirror, Placed, Word, misshapen};
 use super::values::{Period, Size};
 use crate::definition::{Node, Value, Words, refuse_null, wrong_kind};
+use crate::gateway::ForwardedFields;
 
 /// A scopegate configuration.
 #[derive(Clone, Debug, JsonSchema)]
@@ -27,6 +30,13 @@ pub(super) struct File {
     /// The addresses that requests come in at.
     #[schemars(length(min = 1))]
     pub(super) listeners: Vec<Listener>,
+    /// The proxies in front: addresses or networks, at most 256. Only of them is believed whom they speak for, in a
+    /// PROXY header or in `X-Forwarded-*`. Default: none.
+    #[schemars(length(min = 1, max = 256))]
+    pub(super) trusted_proxies: Option<Vec<Placed<String>>>,
+    /// The header fields in which trusted proxies tell whom they speak for, and in which the upstream is told.
+    /// Default: `x_forwarded`.
+    pub(super) forwarded_fields: Option<Word<ForwardedFields>>,
     /// Metrics, health and configuration. Default: 127.0.0.1:9901.
     pub(super) admin: Option<Admin>,
     /// Worker threads, 1 to 1024. Default: as many as there are processors.
@@ -49,8 +59,10 @@ pub(super) struct File {
 
 impl Mirror for File {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["authority", "trusted_proxies", "tracing", "rate_limits"]);
+        keys.unsupported(&["authority", "tracing", "rate_limits"]);
         let listeners = keys.required("listeners");
+        let trusted_proxies = keys.optional("trusted_proxies");
+        let forwarded_fields = keys.optional("forwarded_fields");
         let admin = keys.optional("admin");
         let workers = keys.optional("workers");
         let issuers = keys.required("issuers");
@@ -61,32 +73,12 @@ impl Mirror for File {
             token_cache: keys.optional("token_cache"),
             access_log: keys.optional("access_log"),
             listeners: listeners.unwrap_or_default(),
+            trusted_proxies,
+            forwarded_fields,
             admin,
             workers,
             issuers: issuers.unwrap_or_default(),
             apis: apis.unwrap_or_default(),
-        })
-    }
-}
-
-/// One address to accept connections on.
-#[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields, transform = refuse_null)]
-pub(super) struct Listener {
-    /// `IP:port`; port 0 takes any free port.
-    pub(super) address: Placed<String>,
-    /// HTTP/2 in cleartext, by prior knowledge, beside HTTP/1.1. Default: false.
-    pub(super) http2: Option<bool>,
-}
-
-impl Mirror for Listener {
-    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["tls", "proxy_protocol"]);
-        let address = keys.required("address");
-        let http2 = keys.optional("http2");
-        Some(Self {
-            address: address?,
-            http2,
         })
     }
 }
@@ -194,6 +186,9 @@ impl Mirror for Limits {
 pub(super) struct Timeouts {
     /// From the accept of a connection to its first byte. Default 10s.
     pub(super) first_byte: Option<Placed<Period>>,
+    /// From the accept of a connection to the end of its TLS handshake, a PROXY header included. Default 5s, at most
+    /// 30s.
+    pub(super) handshake: Option<Placed<Period>>,
     /// From the first byte of a request head to its last. Default 10s, at most 60s.
     pub(super) header: Option<Placed<Period>>,
     /// Between two requests of one connection. Default 60s.
@@ -214,6 +209,7 @@ impl Mirror for Timeouts {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
         Some(Self {
             first_byte: keys.optional("first_byte"),
+            handshake: keys.optional("handshake"),
             header: keys.optional("header"),
             idle: keys.optional("idle"),
             connection_age: keys.optional("connection_age"),

@@ -21,7 +21,8 @@ use std::path::{Path, PathBuf};
 
 use crate::control::IssuerSettings;
 use crate::definition::Place;
-use crate::net::{Limits, ListenerSettings, Timeouts};
+use crate::gateway::ForwardedFields;
+use crate::net::{Expiry, Limits, ListenerSettings, Timeouts, TrustedProxies};
 use crate::snapshot::Plan;
 use crate::telemetry::AccessLogSettings;
 
@@ -37,6 +38,12 @@ use reader::FromNode as _;
 pub struct Settings {
     /// At least one.
     pub listeners: Vec<ListenerSettings>,
+    /// Until when the certificates of the listeners are valid.
+    pub expiries: Vec<Expiry>,
+    /// Who may speak for others.
+    pub trusted_proxies: TrustedProxies,
+    /// In which header fields.
+    pub forwarded_fields: ForwardedFields,
     /// Metrics, health and configuration. Default 127.0.0.1:9901; `None` where `admin: off`.
     pub admin: Option<SocketAddr>,
     /// Worker threads; `None`: as many as the process has processors.
@@ -77,6 +84,9 @@ pub fn load_with(path: &Path, sources: &dyn Sources) -> Result<Settings, Faults>
     };
     Ok(Settings {
         listeners: resolved.listeners,
+        expiries: resolved.expiries,
+        trusted_proxies: resolved.trusted_proxies,
+        forwarded_fields: resolved.forwarded_fields,
         admin: resolved.admin,
         workers: resolved.workers,
         limits: resolved.limits,

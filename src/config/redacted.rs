@@ -3,7 +3,7 @@
 //! Used by the admin listener's `/config` and by `check --output json`. Written out member by member, so that a new
 //! member is hidden until somebody decides to show it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
@@ -11,6 +11,7 @@ use super::Settings;
 use super::values::{show_period, show_size};
 use crate::control::{IssuerSettings, KeySource};
 use crate::definition::Words;
+use crate::net::{ListenerSettings, PairFiles};
 use crate::policy::{Conditions, RequirementPlan};
 use crate::snapshot::{ApiPlan, RoutePlan, ServerAddress, UpstreamPlan, UpstreamProtocol};
 use crate::telemetry::AccessLogOutput;
@@ -18,10 +19,10 @@ use crate::telemetry::AccessLogOutput;
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
 pub fn redacted(settings: &Settings) -> Value {
-    let listeners = settings.listeners.iter();
-    let listeners = listeners.map(|listener| json!({"address": listener.address, "http2": listener.http2}));
     json!({
-        "listeners": listeners.collect::<Value>(),
+        "listeners": settings.listeners.iter().map(listener).collect::<Value>(),
+        "trusted_proxies": settings.trusted_proxies.networks().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "forwarded_fields": name(settings.forwarded_fields),
         "admin": settings.admin.map_or(json!("off"), |address| json!({"address": address})),
         "workers": settings.workers,
         "issuers": settings.issuers.iter().map(issuer).collect::<Value>(),
@@ -40,6 +41,22 @@ pub fn redacted(settings: &Settings) -> Value {
         },
         "files": settings.files.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
         "hash": settings.hash,
+    })
+}
+
+fn listener(listener: &ListenerSettings) -> Value {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let pair = |pair: &PairFiles| json!({"certificate": path(&pair.certificate), "private_key": path(&pair.private_key)});
+    json!({
+        "address": listener.address,
+        "http2": listener.http2,
+        "tls": listener.tls.as_ref().map(|tls| json!({
+            "certificates": tls.pairs.iter().map(pair).collect::<Value>(),
+            "client_ca": tls.client_ca.as_deref().map(path),
+            "client_certificate": name(tls.client_certificate),
+            "min_version": name(tls.min_version),
+        })),
+        "proxy_protocol": listener.proxy_protocol.map(name),
     })
 }
 
@@ -66,6 +83,7 @@ fn timeouts(settings: &Settings) -> Value {
     let timeouts = &settings.timeouts;
     json!({
         "first_byte": show_period(timeouts.first_byte),
+        "handshake": show_period(timeouts.handshake),
         "header": show_period(timeouts.header),
         "idle": show_period(timeouts.idle),
         "connection_age": show_period(timeouts.connection_age),

@@ -6,6 +6,7 @@
 mod api;
 mod definition;
 mod issuer;
+mod listener;
 mod requirement;
 mod route;
 mod upstream;
@@ -14,20 +15,23 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::address::{overlap, socket};
+use super::address::overlap;
 use super::bounds::{SHORTEST, count, period, size};
 use super::faults::Fault;
 use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
-use super::reader::Placed;
 use super::source::{Files, beside};
 use crate::control::IssuerSettings;
-use crate::net::{self, ListenerSettings};
+use crate::gateway::ForwardedFields;
+use crate::net::{self, Expiry, ListenerSettings, TrustedProxies};
 use crate::snapshot::Plan;
 use crate::telemetry::{AccessLogOutput, AccessLogSettings};
 
 /// Everything of `Settings` but the files, which are known only at the end.
 pub(super) struct Resolved {
     pub(super) listeners: Vec<ListenerSettings>,
+    pub(super) expiries: Vec<Expiry>,
+    pub(super) trusted_proxies: TrustedProxies,
+    pub(super) forwarded_fields: ForwardedFields,
     pub(super) admin: Option<SocketAddr>,
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) limits: net::Limits,
@@ -40,7 +44,8 @@ pub(super) struct Resolved {
 
 /// Resolves a whole file. The result is of use only where no fault was added.
 pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Resolved {
-    let listeners = listeners(&file.listeners, faults);
+    let trusted_proxies = listener::trusted_proxies(file.trusted_proxies.as_deref(), faults);
+    let (listeners, expiries) = listener::listeners(&file.listeners, &trusted_proxies, files, faults);
     let admin = admin(file.admin.as_ref(), &file.listeners, &listeners, faults);
     let workers = file
         .workers
@@ -60,6 +65,9 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
     let entries = file.token_cache.as_ref().and_then(|cache| cache.entries.as_ref());
     Resolved {
         listeners,
+        expiries,
+        trusted_proxies,
+        forwarded_fields: file.forwarded_fields.map(|word| word.0).unwrap_or_default(),
         admin,
         workers: workers.and_then(NonZeroUsize::new),
         limits: limits(file.limits.as_ref(), faults),
@@ -77,33 +85,6 @@ struct Own {
     admin: Option<SocketAddr>,
 }
 
-fn listeners(written: &[Listener], faults: &mut Vec<Fault>) -> Vec<ListenerSettings> {
-    let mut listeners: Vec<ListenerSettings> = Vec::with_capacity(written.len());
-    for listener in written {
-        let Some(address) = address(&listener.address, faults) else {
-            continue;
-        };
-        if let Some(other) = listeners.iter().find(|other| overlap(other.address, address)) {
-            let message = format!("{address} is already taken by the listener on {}", other.address);
-            faults.push(Fault::new(&listener.address.place, message));
-        }
-        listeners.push(ListenerSettings {
-            address,
-            http2: listener.http2.unwrap_or(false),
-        });
-    }
-    listeners
-}
-
-fn address(written: &Placed<String>, faults: &mut Vec<Fault>) -> Option<SocketAddr> {
-    socket(&written.value)
-        .map_err(|hint| {
-            let message = format!("`address` cannot be `{}`", written.value);
-            faults.push(Fault::new(&written.place, message).with_hint(hint));
-        })
-        .ok()
-}
-
 fn admin(
     written: Option<&Admin>,
     places: &[Listener],
@@ -112,7 +93,7 @@ fn admin(
 ) -> Option<SocketAddr> {
     let (admin, place) = match written {
         Some(Admin::Off(_)) => return None,
-        Some(Admin::At(at)) => (address(&at.address, faults)?, Some(&at.address.place)),
+        Some(Admin::At(at)) => (listener::address(&at.address, faults)?, Some(&at.address.place)),
         None => (SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901), None),
     };
     if let Some(other) = listeners.iter().find(|listener| overlap(listener.address, admin)) {
@@ -225,6 +206,14 @@ fn timeouts(written: Option<&Timeouts>, faults: &mut Vec<Fault>) -> net::Timeout
         written.first_byte.as_ref(),
         timeouts.first_byte,
         short,
+        faults,
+    );
+    let handshake = (SHORTEST, MINUTE / 2);
+    timeouts.handshake = period(
+        "handshake",
+        written.handshake.as_ref(),
+        timeouts.handshake,
+        handshake,
         faults,
     );
     timeouts.header = period("header", written.header.as_ref(), timeouts.header, short, faults);

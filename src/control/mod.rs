@@ -6,11 +6,13 @@ mod health;
 mod reconcile;
 mod jwks;
 mod watch;
+mod certificates;
 mod admin;
 #[cfg(test)]
 mod tests;
 
 pub use admin::{Admin, serve_admin};
+pub use certificates::{CertificateError, Certificates, TlsListeners};
 pub use jwks::fetch_keys;
 pub use reconcile::{ApplyError, NewPlan, ReconcileSettings, Reconciler, reconciler};
 pub use settings::{IssuerSettings, JwksSettings, KeySource};

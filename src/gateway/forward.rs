@@ -12,8 +12,8 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
-use super::body::{RequestBody, RequestBodyEnd, RequestProgress};
 use super::deadline::Deadline;
+use super::request_body::{RequestBody, RequestBodyEnd, RequestProgress};
 use super::upstream::{Held, Sent, ServerId, Servers, send};
 use crate::policy::{Permit, Reason, Route};
 use crate::snapshot::Target;

@@ -10,8 +10,9 @@ use http::header::{
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
+use super::client::{Provenance, X_REQUEST_ID};
+use super::request_id::RequestId;
 use super::sanitize::host_value;
-use super::worker::{Connection, RequestId};
 use crate::policy::Permit;
 use crate::snapshot::{Snapshot, Target, TokenForwarding};
 use crate::token::{Json, Number, Principal};
@@ -19,10 +20,6 @@ use crate::token::{Json, Number, Principal};
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// RFC 9110 section 7.6.3: the version of the message that was received.
 const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 scopegate");
@@ -99,7 +96,7 @@ pub(super) fn to_upstream(
     snapshot: &Snapshot,
     target: &Target,
     permit: &Permit,
-    connection: &Connection,
+    source: &Provenance,
     request_id: RequestId,
 ) {
     let wants_trailers = parts
@@ -129,12 +126,8 @@ pub(super) fn to_upstream(
         fields.insert(TE, TRAILERS);
         fields.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    if let Some(host) = fields.get(HOST).cloned() {
-        fields.insert(X_FORWARDED_HOST, host);
-    }
     fields.insert(VIA, via);
-    fields.insert(X_FORWARDED_FOR, connection.peer_value.clone());
-    fields.insert(X_FORWARDED_PROTO, connection.scheme_value.clone());
+    source.write(fields);
     fields.insert(X_REQUEST_ID, request_id.value());
     if let Some(principal) = permit.principal() {
         insert_identity(fields, target, principal);

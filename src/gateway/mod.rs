@@ -6,6 +6,7 @@
 
 mod asks;
 mod body;
+mod client;
 mod deadline;
 mod forward;
 mod grpc;
@@ -13,10 +14,14 @@ mod headers;
 mod pace;
 mod pool;
 mod record;
+mod request_body;
+mod request_id;
 mod respond;
 mod sanitize;
 mod service;
+mod serving;
 mod stream;
+mod trace;
 mod upgrade;
 mod upstream;
 mod verified;
@@ -24,7 +29,8 @@ mod websocket;
 mod worker;
 
 pub use body::{BodyError, ResponseBody};
+pub use client::{Connection, ForwardedFields};
 pub use sanitize::SanitizedHead;
-pub use service::Serving;
+pub use serving::Serving;
 pub use verified::VerifiedTokens;
-pub use worker::{Connection, GatewaySettings, Shared, Worker};
+pub use worker::{GatewaySettings, Shared, Worker};

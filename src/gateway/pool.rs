@@ -15,7 +15,7 @@ use hyper::client::conn::TrySendError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::body::RequestBody;
+use super::request_body::RequestBody;
 use super::upstream::http1::Connection;
 use super::upstream::http2::Http2Connections;
 use crate::net::{ConnectError, Destination, UpstreamStream};

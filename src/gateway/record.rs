@@ -3,16 +3,20 @@
 //! The record travels with the request and ends up in the body of the response; when that is dropped, sent whole or
 //! not, the request is over and is recorded. Nothing can leave without being counted.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderValue, Method, Request, StatusCode, Version};
+use http::{Method, Request, StatusCode, Version};
 
-use super::body::RequestProgress;
+use super::client::Provenance;
 use super::pool::ServerPool;
+use super::request_body::RequestProgress;
+use super::request_id::RequestId;
+use super::trace::Trace;
 use super::upstream::{ServerId, Servers};
-use super::worker::{RequestId, View, Worker};
+use super::worker::{View, Worker};
 use crate::policy::{Denial, Permit, Reason, RouteId};
 use crate::snapshot::handoff::MissAnswer;
 use crate::telemetry::{AccessRecord, Decision, RouteMetrics, Source, Stage, UnknownKid};
@@ -45,7 +49,8 @@ pub(super) struct Record {
 struct LogDetails {
     time: SystemTime,
     id: RequestId,
-    trace_id: Option<Box<str>>,
+    client: IpAddr,
+    trace: Trace,
     principal: Option<Arc<Principal>>,
     request: Option<Rc<RequestProgress>>,
     sent_at: Option<Instant>,
@@ -55,13 +60,19 @@ struct LogDetails {
 }
 
 impl Record {
-    pub(super) fn start<B>(worker: Rc<Worker>, request: &Request<B>, id: RequestId) -> Self {
+    pub(super) fn start<B>(
+        worker: Rc<Worker>,
+        request: &Request<B>,
+        id: RequestId,
+        source: &Provenance,
+    ) -> Self {
         worker.shared.metrics.requests_in_flight.inc();
         let log = worker.shared.access_log.is_on().then(|| {
             Box::new(LogDetails {
                 time: SystemTime::now(),
                 id,
-                trace_id: request.headers().get("traceparent").and_then(trace_id),
+                client: source.origin.address,
+                trace: source.trace,
                 principal: None,
                 request: None,
                 sent_at: None,
@@ -255,7 +266,8 @@ impl Record {
         self.worker.shared.access_log.record(&AccessRecord {
             time: log.time,
             request_id: log.id.as_str(),
-            trace_id: log.trace_id.as_deref(),
+            trace_id: log.trace.id(),
+            address: log.client,
             api: api.map_or("", |api| &api.identifier),
             route: route.map_or("", |route| &route.pattern),
             method: self.method.as_str(),
@@ -288,10 +300,4 @@ impl Drop for Record {
             self.write_log(&log, elapsed);
         }
     }
-}
-
-/// The trace id of a `traceparent` (W3C Trace Context section 3.2.2).
-fn trace_id(value: &HeaderValue) -> Option<Box<str>> {
-    let id = value.to_str().ok()?.split('-').nth(1)?;
-    (id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))).then(|| id.into())
 }

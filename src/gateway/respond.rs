@@ -19,7 +19,7 @@ use super::body::ResponseBody;
 use super::deadline::Deadlines;
 use super::grpc::{self, Dialect};
 use super::record::Record;
-use super::worker::RequestId;
+use super::request_id::RequestId;
 use crate::policy::{Challenge, Denial, Reason, RouteTable};
 
 /// What is read of the body of a refused request, in bytes and time.

@@ -43,6 +43,11 @@ impl<'a> SanitizedHead<'a> {
         })
     }
 
+    /// The host that is asked for, with its port where it has one.
+    pub(super) fn authority(&self) -> &'a str {
+        self.authority
+    }
+
     /// What `decide` looks at.
     pub fn request_head(&self) -> RequestHead<'a> {
         RequestHead {

@@ -2,10 +2,8 @@
 //!
 //! A newcomer reads this file and `policy/decide.rs`, and knows the product.
 
-use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
@@ -14,19 +12,22 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
 use super::asks::{self, Asks};
-use super::body::{RequestBody, RequestProgress, ResponseBody};
+use super::body::ResponseBody;
+use super::client::{Connection, Provenance};
 use super::deadline::Patience;
 use super::forward::{Failed, Forwarded, Waits, forward};
 use super::grpc::Dialect;
 use super::headers;
 use super::pace::Pace;
 use super::record::Record;
+use super::request_body::{RequestBody, RequestProgress};
 use super::respond::{Reply, discard};
 use super::sanitize::SanitizedHead;
+use super::serving::Serving;
 use super::stream::{StreamEnd, is_stream};
 use super::upgrade::Handshake;
 use super::verified::CachedVerifier;
-use super::worker::{Connection, View, Worker};
+use super::worker::{View, Worker};
 use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, RouteId, decide};
 use crate::snapshot::handoff::MissAnswer;
 use crate::token::UnixSeconds;
@@ -34,18 +35,9 @@ use crate::token::UnixSeconds;
 /// How long a request waits for a key that is being fetched.
 const KEY_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The answer to a request. Refusals are there at once; to wait for an upstream takes a box, so that hyper, which moves
-/// what it is given several times, moves a pointer.
-pub enum Serving {
-    /// It is there.
-    Now(Option<Box<Response<ResponseBody>>>),
-    /// It takes an upstream, or a key.
-    Later(Pin<Box<dyn Future<Output = Response<ResponseBody>>>>),
-}
-
 /// A request on its way through the phases.
 struct Job {
-    connection: Rc<Connection>,
+    source: Provenance,
     parts: Parts,
     body: Incoming,
     reply: Reply,
@@ -55,12 +47,14 @@ struct Job {
 impl Worker {
     /// Serves one request. Whatever happens, there is a response and a record.
     pub fn serve(self: Rc<Self>, connection: Rc<Connection>, request: Request<Incoming>) -> Serving {
-        let request_id = self.next_id();
-        let record = Record::start(Rc::clone(&self), &request, request_id);
+        let given_id = connection.given_id(request.headers());
+        let request_id = given_id.unwrap_or_else(|| self.next_id());
+        let source = Provenance::of(connection, request.headers(), || self.random());
+        let record = Record::start(Rc::clone(&self), &request, request_id, &source);
         let (parts, body) = request.into_parts();
         let reply = Reply::to(&parts, request_id);
         let job = Job {
-            connection,
+            source,
             parts,
             body,
             reply,
@@ -72,6 +66,9 @@ impl Worker {
             Ok(head) => head,
             Err(reason) => return self.act(Verdict::of(view, Denial::of(reason)), job),
         };
+        if job.source.connection.is_misdirected(head.authority()) {
+            return self.act(Verdict::of(view, Denial::of(Reason::MisdirectedRequest)), job);
+        }
         match self.decide(view, head, &job.record) {
             Judged::Now(verdict) => self.act(verdict, job),
             Judged::AfterFetch(fetches) => Serving::Later(Box::pin(async move {
@@ -185,7 +182,7 @@ impl Worker {
 
     fn forward(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {
         let Job {
-            connection,
+            source,
             mut parts,
             body,
             reply,
@@ -222,7 +219,7 @@ impl Worker {
             &view.snapshot,
             target,
             &permit,
-            &connection,
+            &source,
             reply.request_id,
         );
         if asks.handshake.is_some() {
@@ -298,26 +295,6 @@ impl Worker {
                 }
             }
         }))
-    }
-}
-
-impl Serving {
-    fn now(response: Response<ResponseBody>) -> Self {
-        Self::Now(Some(Box::new(response)))
-    }
-}
-
-impl Future for Serving {
-    type Output = Result<Response<ResponseBody>, Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            // hyper does not poll what has ended.
-            Self::Now(response) => response
-                .take()
-                .map_or(Poll::Pending, |response| Poll::Ready(Ok(*response))),
-            Self::Later(response) => response.as_mut().poll(cx).map(Ok),
-        }
     }
 }
 

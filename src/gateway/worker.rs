@@ -5,15 +5,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http::HeaderValue;
 use prometheus::Histogram;
 
 use super::deadline::Deadlines;
 use super::pool::ServerPool;
+use super::request_id::RequestId;
 use super::upstream::Servers;
 use super::verified::{RecentTokens, VerifiedTokens};
 use crate::net::{DrainWatcher, Limits, Timeouts};
@@ -103,6 +102,7 @@ pub struct Worker {
     /// First half of the ids of this worker's requests.
     id_prefix: u64,
     requests: Cell<u64>,
+    random: Cell<u64>,
 }
 
 /// A snapshot, with what this worker keeps per route and per server.
@@ -114,32 +114,12 @@ pub(super) struct View {
     servers: Vec<Rc<Servers>>,
 }
 
-/// What is known of a client's connection; made once per connection.
-#[derive(Clone, Debug)]
-pub struct Connection {
-    /// The address of the client.
-    pub peer: SocketAddr,
-    pub(super) peer_value: HeaderValue,
-    pub(super) scheme_value: HeaderValue,
-}
-
-impl Connection {
-    /// A connection in cleartext.
-    pub fn cleartext(peer: SocketAddr) -> Self {
-        let peer_value = HeaderValue::from_str(&peer.ip().to_canonical().to_string());
-        Self {
-            peer,
-            peer_value: peer_value.unwrap_or(HeaderValue::from_static("unknown")),
-            scheme_value: HeaderValue::from_static("http"),
-        }
-    }
-}
-
 impl Worker {
     /// A worker that reads snapshots from `reader`. `None` where the system has no randomness.
     pub fn new(shared: Arc<Shared>, mut reader: Reader, drain: DrainWatcher) -> Option<Rc<Self>> {
-        let mut prefix = [0; 8];
+        let (mut prefix, mut seed) = ([0; 8], [0; 8]);
         getrandom::fill(&mut prefix).ok()?;
+        getrandom::fill(&mut seed).ok()?;
         let mut pools = HashMap::new();
         let view = View::new(Arc::clone(reader.load()), &shared, &mut pools);
         Some(Rc::new(Self {
@@ -152,6 +132,7 @@ impl Worker {
             drain,
             id_prefix: u64::from_le_bytes(prefix),
             requests: Cell::new(0),
+            random: Cell::new(u64::from_le_bytes(seed)),
         }))
     }
 
@@ -179,6 +160,15 @@ impl Worker {
         let number = self.requests.get();
         self.requests.set(number.wrapping_add(1));
         RequestId::new(self.id_prefix, number)
+    }
+
+    /// Bits that look random (splitmix64), for the ids of traces; nobody must rely on them not being guessed.
+    pub(super) fn random(&self) -> u64 {
+        let state = self.random.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+        self.random.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     /// Watches the deadlines of requests for as long as it is polled; the worker's thread does that.
@@ -231,32 +221,5 @@ impl View {
     /// The servers of the API of a permit.
     pub(super) fn servers(&self, permit: &Permit) -> Option<&Rc<Servers>> {
         self.servers.get(permit.api().0)
-    }
-}
-
-/// 24 hexadecimal digits: in the answer, in the log, and in `X-Request-Id`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct RequestId([u8; 24]);
-
-impl RequestId {
-    fn new(prefix: u64, number: u64) -> Self {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let value = u128::from(prefix) << 32 | u128::from(number & 0xffff_ffff);
-        let mut text = [b'0'; 24];
-        for (index, digit) in text.iter_mut().rev().enumerate() {
-            let nibble = usize::try_from(value >> (index * 4) & 0xf).unwrap_or_default();
-            *digit = DIGITS.get(nibble).copied().unwrap_or(b'0');
-        }
-        Self(text)
-    }
-
-    /// As text.
-    pub(super) fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
-
-    /// As the value of a header.
-    pub(super) fn value(&self) -> HeaderValue {
-        HeaderValue::from_bytes(&self.0).unwrap_or(HeaderValue::from_static("0"))
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::{Buf as _, Bytes};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -30,6 +31,8 @@ pub struct BoundListener {
 #[derive(Debug)]
 pub struct ClientSocket {
     stream: TcpStream,
+    /// Read already, and to be read again before anything else.
+    early: Bytes,
     _slot: Slot,
 }
 
@@ -44,7 +47,15 @@ impl BoundListener {
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
-        let socket = std::net::TcpListener::from(socket);
+        Self::passed(std::net::TcpListener::from(socket))
+    }
+
+    /// A socket that somebody else has bound: a service manager, or whoever replaces this process.
+    ///
+    /// # Errors
+    /// It is not one that listens.
+    pub fn passed(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
         let address = socket.local_addr()?;
         Ok(Self { socket, address })
     }
@@ -90,7 +101,15 @@ pub async fn accept_loop(
                 };
                 // Fails only on a connection that is gone already; serving it will find out.
                 let _ = stream.set_nodelay(true);
-                on_connection(ClientSocket { stream, _slot: slot }, peer);
+                let early = Bytes::new();
+                on_connection(
+                    ClientSocket {
+                        stream,
+                        early,
+                        _slot: slot,
+                    },
+                    peer,
+                );
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -116,9 +135,33 @@ fn is_about_one_connection(error: &io::Error) -> bool {
     )
 }
 
+impl ClientSocket {
+    /// The next byte, which stays to be read; `None` at the end.
+    pub(super) async fn first_byte(&self) -> io::Result<Option<u8>> {
+        if let Some(first) = self.early.first() {
+            return Ok(Some(*first));
+        }
+        let mut byte = [0];
+        let count = self.stream.peek(&mut byte).await?;
+        Ok(byte.first().copied().filter(|_| count > 0))
+    }
+
+    /// Puts bytes back that were read too much. Everything that was put back before must have been read.
+    pub(super) fn give_back(&mut self, bytes: &[u8]) {
+        self.early = Bytes::copy_from_slice(bytes);
+    }
+}
+
 impl AsyncRead for ClientSocket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+        let this = self.get_mut();
+        if !this.early.is_empty() {
+            let count = this.early.len().min(buf.remaining());
+            buf.put_slice(this.early.get(..count).unwrap_or_default());
+            this.early.advance(count);
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut this.stream).poll_read(cx, buf)
     }
 }
 

@@ -9,6 +9,8 @@ mod frames;
 mod streams;
 mod activity;
 mod connection;
+mod proxy_protocol;
+mod tls;
 mod connector;
 mod fetch;
 mod probe;
@@ -23,5 +25,13 @@ pub use fetch::{FetchError, Fetched, Fetcher};
 pub use listener::{BoundListener, ClientSocket, accept_loop};
 pub use open_files::{connections_for, raise_open_files};
 pub use probe::{ProbeError, probe};
-pub use settings::{Limits, ListenerSettings, Timeouts};
+pub use proxy_protocol::{ProxyError, ProxyHeader, parse as parse_proxy_header, read_proxy_header};
+pub use settings::{
+    ClientCertificate, Limits, ListenerSettings, PairFiles, ProxyVersions, Timeouts, TlsSettings, TlsVersion,
+    TrustedProxies,
+};
 pub use slots::ConnectionSlots;
+pub use tls::{
+    Contents, Expiry, HandshakeEnd, Identities, PairFault, Role, ServerTls, TlsFault, TlsFile, TlsListener,
+    TlsPeer,
+};

@@ -1,15 +1,105 @@
 //! What `config` fills in for the sockets. Defaults are the hardened ones.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// One address to accept connections on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSettings {
     /// Port 0 takes any free port.
     pub address: SocketAddr,
-    /// HTTP/2 in cleartext, by prior knowledge, beside HTTP/1.1.
+    /// HTTP/2 beside HTTP/1.1: by ALPN where there is TLS, by prior knowledge otherwise.
     pub http2: bool,
+    /// `None`: cleartext.
+    pub tls: Option<TlsSettings>,
+    /// What a proxy in front must send before anything else; `None`: nothing.
+    pub proxy_protocol: Option<ProxyVersions>,
+}
+
+/// TLS on one listener. The files are read again when they change; what is written here changes with a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// At least one; the first is shown to clients that ask for no name that another is for.
+    pub pairs: Vec<PairFiles>,
+    /// PEM certificates of the authorities that issue client certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients show a certificate.
+    pub client_certificate: ClientCertificate,
+    /// The lowest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PairFiles {
+    /// PEM: the certificate, then those that lead to its authority.
+    pub certificate: PathBuf,
+    /// PEM: PKCS#8, PKCS#1 or SEC1, not encrypted.
+    pub private_key: PathBuf,
+}
+
+/// Whether clients show a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClientCertificate {
+    /// None is asked for.
+    #[default]
+    Off,
+    /// One is asked for. Who has none may still come; one that is not good ends the handshake.
+    Optional,
+    /// Who has none is turned away.
+    Required,
+}
+
+/// A version of TLS; there are none below.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// RFC 5246, with forward secrecy and AEAD only.
+    #[default]
+    V1_2,
+    /// RFC 8446.
+    V1_3,
+}
+
+/// Which versions of the PROXY protocol are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyVersions {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+    /// Either.
+    Any,
+}
+
+/// The peers that may speak for others. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrustedProxies(Arc<[IpNet]>);
+
+impl TrustedProxies {
+    /// Those within one of these networks.
+    pub fn new(networks: Vec<IpNet>) -> Self {
+        Self(networks.into())
+    }
+
+    /// Whether nobody is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The networks.
+    pub fn networks(&self) -> &[IpNet] {
+        &self.0
+    }
+
+    /// Whether this peer is trusted. An IPv4 address that is written as one of IPv6 is the IPv4 address.
+    pub fn contains(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.0.iter().any(|network| network.contains(&peer))
+    }
 }
 
 /// Upper bounds on what a client may send or hold. Sizes in bytes.
@@ -65,6 +155,8 @@ impl Default for Limits {
 pub struct Timeouts {
     /// From the accept or the end of the previous request to the first byte: see `idle` for the latter.
     pub first_byte: Duration,
+    /// From the accept to the end of the TLS handshake; a PROXY header has to come in it as well.
+    pub handshake: Duration,
     /// From the first byte of a request head to its last.
     pub header: Duration,
     /// Between two requests of one connection.
@@ -85,6 +177,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             first_byte: Duration::from_secs(10),
+            handshake: Duration::from_secs(5),
             header: Duration::from_secs(10),
             idle: Duration::from_secs(60),
             connection_age: Duration::from_secs(3600),

@@ -30,6 +30,7 @@ impl Reason {
             Self::Ok | Self::Public => GrpcStatus::Ok,
             Self::BadPath
             | Self::BadRequest
+            | Self::MisdirectedRequest
             | Self::UriTooLong
             | Self::ExpectationFailed
             | Self::MultipleTokens
@@ -123,7 +124,7 @@ mod tests {
                 401 => &[16],
                 403 => &[7],
                 404 | 405 => &[5],
-                400 | 414 | 417 => &[3],
+                400 | 414 | 417 | 421 => &[3],
                 413 | 431 => &[8],
                 408 | 504 => &[4],
                 502 => &[14],

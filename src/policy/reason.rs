@@ -20,6 +20,7 @@ pub enum Reason {
     MethodNotAllowed,
     BadPath,
     BadRequest,
+    MisdirectedRequest,
     UriTooLong,
     HeadersTooLarge,
     BodyTooLarge,
@@ -119,13 +120,14 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::BadPath,
         Self::BadRequest,
+        Self::MisdirectedRequest,
         Self::UriTooLong,
         Self::HeadersTooLarge,
         Self::BodyTooLarge,
@@ -176,6 +178,7 @@ impl Reason {
             Self::MethodNotAllowed => facts("method_not_allowed", 405, C::None, S::Route, "the path has no route for this method"),
             Self::BadPath => facts("bad_path", 400, C::None, S::Request, "the path can be read in more than one way"),
             Self::BadRequest => facts("bad_request", 400, C::None, S::Request, "the request is malformed"),
+            Self::MisdirectedRequest => facts("misdirected_request", 421, C::None, S::Request, "the host is not served on this connection"),
             Self::UriTooLong => facts("uri_too_long", 414, C::None, S::Request, "the request target is too long"),
             Self::HeadersTooLarge => facts("headers_too_large", 431, C::None, S::Request, "the header fields are too large"),
             Self::BodyTooLarge => facts("body_too_large", 413, C::None, S::Forward, "the request body is too large"),
@@ -218,7 +221,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 43]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 44]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 

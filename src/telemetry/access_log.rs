@@ -8,6 +8,7 @@
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread;
@@ -27,8 +28,10 @@ pub struct AccessRecord<'a> {
     pub time: SystemTime,
     /// As in the response.
     pub request_id: &'a str,
-    /// The W3C trace id, where there is one.
-    pub trace_id: Option<&'a str>,
+    /// The W3C trace id.
+    pub trace_id: &'a str,
+    /// Of the client; written only where identities are.
+    pub address: IpAddr,
     /// The identifier of the API; empty where no route matched.
     pub api: &'a str,
     /// The pattern of the route; empty where none matched.
@@ -165,7 +168,7 @@ impl Inner {
     fn fill(&self, line: &mut Line, record: &AccessRecord<'_>) {
         line.time("time", record.time);
         line.text("request_id", record.request_id);
-        line.optional("trace_id", record.trace_id);
+        line.text("trace_id", record.trace_id);
         line.text("api", record.api);
         line.text("route", record.route);
         line.text("method", record.method);
@@ -175,6 +178,9 @@ impl Inner {
         line.text("reason", record.reason);
         self.identities.write(line, "subject", record.subject);
         self.identities.write(line, "client", record.client);
+        if matches!(self.identities, Identities::Plain) {
+            line.address("address", record.address);
+        }
         line.number("bytes_in", record.bytes_in);
         line.number("bytes_out", record.bytes_out);
         line.milliseconds("duration_ms", record.duration);
@@ -290,7 +296,8 @@ mod tests {
         AccessRecord {
             time: UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
             request_id: "r-1",
-            trace_id: None,
+            trace_id: "4bf92f3577b34da6a3ce929d0e0e4736",
+            address: IpAddr::from([192, 0, 2, 1]),
             api: "https://items",
             route: "/items/{id}",
             method: "GET",
@@ -330,9 +337,10 @@ mod tests {
         assert_eq!(
             lines(&plain, &[record()]),
             [concat!(
-                r#"{"time":"2023-11-14T22:13:20.042Z","request_id":"r-1","api":"https://items","route":"/items/{id}","#,
+                r#"{"time":"2023-11-14T22:13:20.042Z","request_id":"r-1","#,
+                r#""trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","api":"https://items","route":"/items/{id}","#,
                 r#""method":"GET","http":"1.1","status":200,"decision":"allow","reason":"ok","subject":"auth0|123","#,
-                r#""client":"client","bytes_in":0,"bytes_out":1024,"duration_ms":1.250,"upstream_ms":1.005,"#,
+                r#""client":"client","address":"192.0.2.1","bytes_in":0,"bytes_out":1024,"duration_ms":1.250,"upstream_ms":1.005,"#,
                 r#""upstream":"127.0.0.1:3000"}"#
             )]
         );
@@ -356,6 +364,10 @@ mod tests {
         let hashes = subjects(&lines(&settings, &[record(), record(), other]));
         assert_eq!(hashes[0], hashes[1]);
         assert_ne!(hashes[0], hashes[2]);
+        assert!(
+            !lines(&settings, &[record()])[0].contains("192.0.2.1"),
+            "an address is an identity"
+        );
         assert!(hashes[0].len() == 16 && hashes[0].bytes().all(|byte| byte.is_ascii_hexdigit()));
         assert_ne!(subjects(&lines(&settings, &[record()]))[0], hashes[0]);
     }

@@ -3,6 +3,7 @@
 //! Only `access_log` uses it. Whatever a text holds, the line stays one line, is valid JSON and has a bounded length.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The buffer. `begin`, members, `end`.
@@ -52,6 +53,11 @@ impl Line {
         if let Some(text) = text {
             self.text(name, text);
         }
+    }
+
+    pub(super) fn address(&mut self, name: &'static str, address: IpAddr) {
+        self.name(name);
+        self.print(format_args!("\"{address}\""));
     }
 
     pub(super) fn number(&mut self, name: &'static str, number: u64) {

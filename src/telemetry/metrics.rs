@@ -46,6 +46,10 @@ pub struct Metrics {
     pub config_last_reload_success_timestamp: IntGauge,
     config_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
+    /// TLS handshakes with clients, by `result`.
+    pub tls_handshakes: IntCounterVec,
+    /// Connections that had to begin with a PROXY header, by `result`.
+    pub proxy_headers: IntCounterVec,
     /// Access-log records that the writer could not take.
     pub access_log_dropped: IntCounter,
 }
@@ -194,6 +198,8 @@ impl Metrics {
                 "When a certificate ends.",
                 &["role"],
             )?,
+            tls_handshakes: make.counters("tls_handshakes_total", "TLS handshakes.", &["result"])?,
+            proxy_headers: make.counters("proxy_headers_total", "PROXY headers.", &["result"])?,
             access_log_dropped: make.counter(
                 "access_log_dropped_total",
                 "Access-log records dropped because the writer was behind.",
@@ -417,6 +423,8 @@ mod tests {
         metrics.upstream_is_healthy("127.0.0.1:3000", true);
         metrics.connection_errors("slow_head");
         metrics.certificate_expiry("server");
+        metrics.tls_handshakes.with_label_values(&["ok"]);
+        metrics.proxy_headers.with_label_values(&["untrusted"]);
         metrics.config_in_force(7, "abc");
         let text = metrics.encode().unwrap();
         for line in GOLDEN.trim().lines() {
@@ -457,6 +465,8 @@ scopegate_config_last_reload_successful 0
 scopegate_config_last_reload_success_timestamp_seconds 0
 scopegate_config_info{generation="7",hash="abc"} 1
 scopegate_certificate_expiry_timestamp_seconds{role="server"} 0
+scopegate_tls_handshakes_total{result="ok"} 0
+scopegate_proxy_headers_total{result="untrusted"} 0
 scopegate_build_info{version="0.1.0"} 1
 scopegate_access_log_dropped_total 0
 scopegate_upgrades_open 0

@@ -177,7 +177,8 @@ fn check_forwarded(oracle: &Snapshot, asked: &Asked, seen: &Head) {
     assert_eq!(seen.field("host"), Some(asked.host.as_str()));
     let is_ours = |name: &str| {
         let name = name.to_ascii_lowercase();
-        name == "host" || name == "via" || name == "x-request-id" || name.starts_with("x-forwarded-")
+        ["host", "via", "x-request-id", "traceparent"].contains(&name.as_str())
+            || name.starts_with("x-forwarded-")
     };
     let mut kept: Vec<(String, String)> = asked
         .fields

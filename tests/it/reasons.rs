@@ -293,10 +293,16 @@ impl Case {
 }
 
 /// Reasons that no request can bring about.
-const UNREACHABLE: [(Reason, &str); 1] = [(
-    Reason::Internal,
-    "a permit whose route is not in its own snapshot: a fault of the gateway",
-)];
+const UNREACHABLE: [(Reason, &str); 2] = [
+    (
+        Reason::Internal,
+        "a permit whose route is not in its own snapshot: a fault of the gateway",
+    ),
+    (
+        Reason::MisdirectedRequest,
+        "needs TLS with several certificates; `tls.rs` meets it",
+    ),
+];
 
 fn request_cases(world: &World) -> Vec<Case> {
     use Reason as R;

@@ -15,7 +15,12 @@ use crate::token::{Json, TokenError};
 const CHECKS: [(&str, &[Reason]); 17] = [
     (
         "request",
-        &[Reason::BadRequest, Reason::UriTooLong, Reason::HeadersTooLarge],
+        &[
+            Reason::BadRequest,
+            Reason::MisdirectedRequest,
+            Reason::UriTooLong,
+            Reason::HeadersTooLarge,
+        ],
     ),
     ("path", &[Reason::BadPath]),
     ("route", &[Reason::NoRoute]),

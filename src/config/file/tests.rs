@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::api::Export;
+use super::listener::Pair;
 use super::*;
 use crate::definition::Place;
 use crate::policy::PathForm;
@@ -42,6 +43,8 @@ fn the_same_keys<T: FromNode + JsonSchema>() {
 fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<File>();
     the_same_keys::<Listener>();
+    the_same_keys::<Tls>();
+    the_same_keys::<Pair>();
     the_same_keys::<AdminListener>();
     the_same_keys::<Limits>();
     the_same_keys::<Timeouts>();
@@ -74,6 +77,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "AccessLog",
         "AdminListener",
         "Api",
+        "CertificatePair",
         "Ejection",
         "Export",
         "Forward",
@@ -86,6 +90,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Rule",
         "StepUpRule",
         "Timeouts",
+        "Tls",
         "TokenCache",
         "UpstreamServers",
         "UpstreamTls",

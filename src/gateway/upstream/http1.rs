@@ -15,7 +15,7 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
-use crate::gateway::body::RequestBody;
+use crate::gateway::request_body::RequestBody;
 use crate::net::UpstreamStream;
 
 /// The head of a response.

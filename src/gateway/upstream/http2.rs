@@ -21,8 +21,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::Held;
 use super::send::Unsent;
-use crate::gateway::body::RequestBody;
 use crate::gateway::pool::{NoConnection, OpenSlot, ServerPool};
+use crate::gateway::request_body::RequestBody;
 use crate::net::UpstreamStream;
 use crate::policy::Reason;
 

@@ -12,8 +12,8 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Held, ServerId, Servers, http2};
-use crate::gateway::body::RequestBody;
 use crate::gateway::pool::{NoConnection, ServerPool, Waiting};
+use crate::gateway::request_body::RequestBody;
 use crate::policy::Reason;
 
 /// So many servers are asked for a connection.

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::service::WatchedService;
-use super::{ConnectionEnd, Patience};
+use super::{ConnectionEnd, Patience, SILENCE};
 use crate::net::DrainWatcher;
 use crate::net::activity::{Activity, Overdue, WatchedStream};
 use crate::net::streams::{SWEEPS, StreamExecutor, Streams};
@@ -47,6 +47,8 @@ enum Leaving {
     Asked {
         begun: u32,
     },
+    /// Ends with a drain; at this moment, unless its first request comes before.
+    Silent(Instant),
     /// Ends at this moment at the latest, like this.
     Cut(Instant, ConnectionEnd),
 }
@@ -94,14 +96,14 @@ impl<'a> Drive<'a> {
             self.watches_drain = true;
             self.activity.in_flight.wake_on_drain(cx.waker());
         }
-        if self.drain.is_draining() && !matches!(self.leaving, Leaving::Cut(..)) {
-            let deadline = self.drain.deadline().unwrap_or_else(Instant::now);
-            self.leaving = Leaving::Cut(deadline, ConnectionEnd::Cut);
-            connection.as_mut().finish();
-        }
         loop {
+            // First, so that a request that has arrived is seen before the connection is asked to end.
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(ended.map_or_else(ConnectionEnd::Failed, |()| ConnectionEnd::Closed));
+            }
+            if self.drain.is_draining() && self.leaves_for_the_drain() {
+                connection.as_mut().finish();
+                continue;
             }
             if self.streams.is_some() && self.has_had_its_share() {
                 connection.as_mut().finish();
@@ -112,6 +114,7 @@ impl<'a> Drive<'a> {
                     let leaving = mem::replace(&mut self.leaving, Leaving::No);
                     return Poll::Ready(match leaving {
                         Leaving::Cut(_, end) => end,
+                        Leaving::Silent(_) => ConnectionEnd::Closed,
                         Leaving::No | Leaving::Asked { .. } => ConnectionEnd::Cut,
                     });
                 }
@@ -136,6 +139,25 @@ impl<'a> Drive<'a> {
         }
     }
 
+    /// Whether the connection is to be asked to end now because of a drain. One that has not asked for anything yet is
+    /// given a moment: its request may be on the way, and in HTTP/1.1 nothing could tell the client to ask elsewhere.
+    fn leaves_for_the_drain(&mut self) -> bool {
+        let deadline = self.drain.deadline().unwrap_or_else(Instant::now);
+        let waited_for = self.activity.deadline(&self.patience, true);
+        let is_silent = self.streams.is_none() && matches!(waited_for, Some((_, Overdue::FirstByte)));
+        match self.leaving {
+            Leaving::Cut(..) => return false,
+            Leaving::Silent(_) if is_silent => return false,
+            Leaving::No | Leaving::Asked { .. } if is_silent => {
+                self.leaving = Leaving::Silent(deadline.min(Instant::now() + SILENCE));
+                return false;
+            }
+            Leaving::No | Leaving::Asked { .. } | Leaving::Silent(_) => {}
+        }
+        self.leaving = Leaving::Cut(deadline, ConnectionEnd::Cut);
+        true
+    }
+
     /// HTTP/2: whether goodbye is to be said now. What misbehaves is given an end here, too.
     fn has_had_its_share(&mut self) -> bool {
         match self.leaving {
@@ -157,7 +179,7 @@ impl<'a> Drive<'a> {
             {
                 self.leaving = Leaving::Cut(Instant::now() + GOODBYE, ConnectionEnd::Flood);
             }
-            Leaving::Asked { .. } | Leaving::Cut(..) => {}
+            Leaving::Asked { .. } | Leaving::Silent(_) | Leaving::Cut(..) => {}
         }
         false
     }
@@ -165,7 +187,7 @@ impl<'a> Drive<'a> {
     /// What comes next; `None` while only a request is waited for.
     fn next(&self) -> Option<(Instant, Due)> {
         let cut = match &self.leaving {
-            Leaving::Cut(at, _) => Some((*at, Due::Cut)),
+            Leaving::Cut(at, _) | Leaving::Silent(at) => Some((*at, Due::Cut)),
             Leaving::No | Leaving::Asked { .. } => None,
         };
         let overdue = self.activity.deadline(&self.patience, self.drain.is_draining());

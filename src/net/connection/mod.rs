@@ -29,13 +29,15 @@ use crate::net::{DrainWatcher, Limits, Timeouts};
 use drive::Drive;
 use service::WatchedService;
 
-/// What a listener speaks in cleartext.
+/// What is spoken on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// HTTP/1.1 (and 1.0) only; an HTTP/2 preface is a bad request.
     Http1,
     /// HTTP/1.1, or HTTP/2 by prior knowledge (RFC 9113 section 3.3).
     Http1OrHttp2Cleartext,
+    /// HTTP/2 and nothing else, as was agreed upon with TLS.
+    Http2,
 }
 
 /// hyper with every limit set, made once per listener.
@@ -160,18 +162,18 @@ where
     let activity = Activity::new(accepted, drain.enter(), settings.share);
     let mut read_before = ReadBefore::default();
     let mut is_http2 = false;
-    if protocol == Protocol::Http1OrHttp2Cleartext {
+    if protocol != Protocol::Http1 {
         let sniffing = read_preface(&mut stream, &mut read_before);
         let sniffed = tokio::select! {
             sniffed = timeout_at(accepted + settings.patience.first_byte, sniffing) => sniffed,
-            () = drain.begun() => return ConnectionEnd::Closed,
+            () = silent_for_a_while(&drain) => return ConnectionEnd::Closed,
         };
         match sniffed {
             Ok(Ok(found)) => is_http2 = found,
             Ok(Err(error)) => return ConnectionEnd::Broken(error),
             Err(_) => return ConnectionEnd::TimedOut(Overdue::FirstByte),
         }
-        if read_before.end == 0 {
+        if read_before.end == 0 || (protocol == Protocol::Http2 && !is_http2) {
             return ConnectionEnd::Closed;
         }
         activity.enter(if is_http2 { Phase::IdleFrames } else { Phase::Head });
@@ -199,6 +201,12 @@ where
             drive.run(connection).await
         }
     }
+}
+
+/// Ends when a client that says nothing has been waited for long enough in a drain.
+async fn silent_for_a_while(drain: &DrainWatcher) {
+    drain.begun().await;
+    tokio::time::sleep(SILENCE).await;
 }
 
 /// Reads until the bytes are the HTTP/2 preface, or cannot become it. An end of the stream is no preface.
@@ -289,5 +297,7 @@ const FRAME: u32 = 16 << 10;
 const HPACK_TABLE: u32 = 4 << 10;
 /// So that adding it to a time cannot overflow, whatever was configured.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+/// How long the first request of a connection is waited for once a drain has begun.
+const SILENCE: Duration = Duration::from_secs(1);
 #[cfg(test)]
 mod tests;

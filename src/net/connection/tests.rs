@@ -24,6 +24,7 @@ use crate::net::{DrainTrigger, drain};
 
 /// Short, and each different, so that a test sees which one fired.
 const PATIENCE: Timeouts = Timeouts {
+    handshake: Duration::from_secs(5),
     stream_idle: Duration::from_secs(60),
     first_byte: Duration::from_millis(200),
     header: Duration::from_millis(300),
@@ -325,6 +326,33 @@ fn a_drain_lets_a_request_end_and_closes_idle_connections_at_once() {
         assert_eq!(drained.await.unwrap(), 0);
         assert!(begin.elapsed() < Duration::from_secs(2));
     });
+}
+
+#[test]
+fn a_first_request_that_was_on_the_way_is_answered_in_a_drain() {
+    for protocol in [Protocol::Http1, Protocol::Http1OrHttp2Cleartext] {
+        local(async {
+            let (address, trigger, _ended) = serve(protocol).await;
+            let mut late = TcpStream::connect(address).await.unwrap();
+            let mut silent = TcpStream::connect(address).await.unwrap();
+            // Until both are being served.
+            while trigger.in_flight() < 2 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let drained = tokio::task::spawn_local(trigger.drain(Duration::from_secs(5)));
+            sleep(Duration::from_millis(20)).await;
+            late.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            let answer = until_closed(&mut late).await.unwrap();
+            assert!(
+                answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"),
+                "{protocol:?}: {answer}"
+            );
+            assert_eq!(until_closed(&mut silent).await.unwrap(), "");
+            assert_eq!(drained.await.unwrap(), 0);
+        });
+    }
 }
 
 #[test]

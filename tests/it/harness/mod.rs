@@ -14,6 +14,7 @@ pub(crate) mod http2_upstream;
 pub(crate) mod issuer;
 pub(crate) mod metrics;
 pub(crate) mod server;
+pub(crate) mod tls;
 pub(crate) mod tls_upstream;
 pub(crate) mod upstream;
 
