@@ -320,7 +320,11 @@ fn too_many_requests_wait_in_turn_or_are_told_at_once() {
     // One that leaves gives its place up.
     let mut holder = begin("/p/5");
     upstream.wait_for_requests(4);
-    drop((begin("/p/6"), begin("/p/7")));
+    let sixth = begin("/p/6");
+    in_flight(2.0);
+    let seventh = begin("/p/7");
+    in_flight(3.0);
+    drop((sixth, seventh));
     in_flight(1.0);
     let mut patient = begin("/p/8");
     in_flight(2.0);
