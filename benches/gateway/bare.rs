@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +19,7 @@ use scopegate::net::{
     BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, Limits, Protocol, Timeouts,
     accept_loop, drain, serve_connection,
 };
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// Answers every request with 70 bytes of JSON.
@@ -39,29 +41,37 @@ pub(crate) fn upstream() {
 
 /// Forwards every request.
 pub(crate) fn forward(upstream: &str, protocol: Protocol) {
-    let upstream: std::net::SocketAddr = upstream.parse().expect("an address");
+    let upstream: SocketAddr = upstream.parse().expect("an address");
     on_a_worker(move |listener, slots, settings, drain| async move {
-        let idle: Rc<RefCell<Vec<SendRequest<Incoming>>>> = Rc::default();
+        let pool = Pool::default();
         let watcher = drain.clone();
         accept_loop(listener, slots, drain, move |stream, _peer| {
-            let (settings, watcher, idle) = (Rc::clone(&settings), watcher.clone(), Rc::clone(&idle));
+            let (settings, watcher, pool) = (Rc::clone(&settings), watcher.clone(), Rc::clone(&pool));
             tokio::task::spawn_local(async move {
-                let service = service_fn(move |request| {
-                    let idle = Rc::clone(&idle);
-                    async move { Ok::<_, Infallible>(send(request, &idle, upstream).await) }
-                });
-                serve_connection(stream, protocol, &settings, service, watcher).await
+                serve(stream, protocol, pool, upstream, &settings, watcher).await;
             });
         })
         .await;
     });
 }
 
-async fn send(
-    mut request: Request<Incoming>,
-    idle: &Rc<RefCell<Vec<SendRequest<Incoming>>>>,
-    upstream: std::net::SocketAddr,
-) -> Response<Lent> {
+/// Serves one connection.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    protocol: Protocol,
+    pool: Pool,
+    upstream: SocketAddr,
+    settings: &ConnectionSettings,
+    watcher: DrainWatcher,
+) {
+    let service = service_fn(move |request| {
+        let pool = Rc::clone(&pool);
+        async move { Ok::<_, Infallible>(send(request, &pool, upstream).await) }
+    });
+    serve_connection(stream, protocol, settings, service, watcher).await;
+}
+
+async fn send(mut request: Request<Incoming>, idle: &Pool, upstream: SocketAddr) -> Response<Lent> {
     if request.version() == Version::HTTP_2 {
         to_http1(&mut request);
     }
@@ -77,7 +87,7 @@ async fn send(
 }
 
 /// A connection that stands: one from the pool, or a new one.
-async fn take(idle: &Pool, upstream: std::net::SocketAddr) -> SendRequest<Incoming> {
+async fn take(idle: &Pool, upstream: SocketAddr) -> SendRequest<Incoming> {
     loop {
         let pooled = idle.borrow_mut().pop();
         let Some(mut sender) = pooled else {
@@ -98,7 +108,7 @@ fn to_http1(request: &mut Request<Incoming>) {
     *request.uri_mut() = Uri::from(path);
 }
 
-async fn connect(upstream: std::net::SocketAddr) -> SendRequest<Incoming> {
+async fn connect(upstream: SocketAddr) -> SendRequest<Incoming> {
     let stream = TcpStream::connect(upstream).await.expect("the upstream");
     stream.set_nodelay(true).expect("no delay");
     let (sender, connection) = handshake(TokioIo::new(stream)).await.expect("a handshake");
@@ -106,7 +116,7 @@ async fn connect(upstream: std::net::SocketAddr) -> SendRequest<Incoming> {
     sender
 }
 
-type Pool = Rc<RefCell<Vec<SendRequest<Incoming>>>>;
+pub(crate) type Pool = Rc<RefCell<Vec<SendRequest<Incoming>>>>;
 
 /// A response body that gives its connection back at its end.
 struct Lent {

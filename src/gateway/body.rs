@@ -236,6 +236,8 @@ struct UpstreamBody {
     held: Option<Held>,
     request_progress: Option<Rc<RequestProgress>>,
     has_ended: bool,
+    /// It broke off; to be said with the next poll.
+    broken: Option<hyper::Error>,
     /// Only of streams.
     end: Option<Box<StreamEnd>>,
 }
@@ -273,6 +275,7 @@ impl ResponseBody {
             held: Some(held),
             request_progress,
             has_ended: false,
+            broken: None,
             end,
         };
         Self {
@@ -341,7 +344,15 @@ impl UpstreamBody {
             self.held = None;
             return Poll::Ready(Some(Err(BodyError::Ended(reason))));
         }
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+        if let Some(broken) = self.broken.take() {
+            return Poll::Ready(Some(Err(broken.into())));
+        }
+        let incoming = &mut self.incoming;
+        let polled = match &mut self.held {
+            Some(held) => held.poll_body(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
+            None => Pin::new(incoming).poll_frame(cx),
+        };
+        let Poll::Ready(frame) = polled else {
             if self.patience.is_over(cx) {
                 return Poll::Ready(Some(Err(BodyError::Stalled)));
             }
@@ -355,7 +366,11 @@ impl UpstreamBody {
             }
             Some(Err(broken)) => {
                 self.held = None;
-                Poll::Ready(Some(Err(broken.into())))
+                // What was handed on before is written first, the head above all: to a client that gets nothing, it
+                // looks as if its request had not been served, and it may send it again.
+                self.broken = Some(broken);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Some(Ok(mut frame)) => {
                 if let Some(trailers) = frame.trailers_mut() {

@@ -35,6 +35,16 @@ pub(super) struct Failed {
     pub(super) server: ServerId,
 }
 
+impl Failed {
+    /// The time of the whole request was over.
+    pub(super) fn too_late(server: ServerId) -> Self {
+        Self {
+            reason: Reason::UpstreamTimeout,
+            server,
+        }
+    }
+}
+
 /// How long the upstream may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waits {
@@ -66,18 +76,15 @@ pub(super) fn forward(
     deadline: Deadline,
 ) -> impl Future<Output = Result<Forwarded, Failed>> + use<> {
     let begun = match servers.get(chosen).and_then(|server| server.pool.ready()) {
-        Some(mut lease) => {
-            let sent = lease.sender.try_send_request(request);
-            Ok((lease, sent))
-        }
+        Some(lease) => Ok(lease.send(request)),
         None => Err(request),
     };
     async move {
         let sending = pin!(async {
             let unsent = match begun {
                 Err(request) => Some(request),
-                Ok((lease, sent)) => match sent.await {
-                    Ok(response) => {
+                Ok(sent) => match sent.await {
+                    Ok((response, lease)) => {
                         return Sent {
                             server: chosen,
                             result: Ok((response, Held::Http1(lease))),
@@ -98,7 +105,10 @@ pub(super) fn forward(
         let (server, reason) = match in_time(sending, progress, waits.head, deadline).await {
             None => (chosen, Reason::UpstreamTimeout),
             Some(Sent { server, result }) => match result {
-                Ok((response, held)) if is_sound(&response) => {
+                Ok((response, mut held)) if is_sound(&response) => {
+                    if progress.is_some_and(|progress| progress.end.get() != RequestBodyEnd::Complete) {
+                        held.go_on_by_itself();
+                    }
                     servers.answered(server);
                     return Ok(Forwarded {
                         response,

@@ -6,14 +6,17 @@
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
+use super::upstream::http1::Connection;
 use super::upstream::http2::Http2Connections;
 use crate::net::{ConnectError, Destination, UpstreamStream};
 use crate::policy::Reason;
@@ -26,8 +29,6 @@ const IDLE_ROUNDS: u32 = 6;
 /// Between two lines of the log about the same server.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 const MAX_IDLE: usize = 64;
-/// The head of a response.
-const MAX_HEAD: usize = 64 << 10;
 
 /// The connections of one worker to one server.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ pub(super) struct ServerPool {
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    connection: Connection,
     /// The round in which it came back.
     since: u32,
     slot: OpenSlot,
@@ -64,7 +65,7 @@ struct Idle {
 /// One connection that is in use. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Lease {
-    pub(super) sender: SendRequest<RequestBody>,
+    connection: Connection,
     slot: OpenSlot,
 }
 
@@ -142,25 +143,29 @@ impl ServerPool {
             return None;
         }
         let mut idle = self.idle.borrow_mut();
-        if !idle.last()?.sender.is_ready() {
+        if !idle.last()?.connection.is_ready() {
             return None;
         }
-        let Idle { sender, slot, .. } = idle.pop()?;
-        Some(Lease { sender, slot })
+        let Idle { connection, slot, .. } = idle.pop()?;
+        Some(Lease { connection, slot })
     }
 
     /// A connection that has been used before and still stands; the most recent one, so that others may rest and go.
     pub(super) fn idle(&self) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle { sender, since, slot }) = idle.pop() {
+        while let Some(Idle {
+            connection,
+            since,
+            slot,
+        }) = idle.pop()
+        {
             if self.round.get().wrapping_sub(since) > IDLE_ROUNDS {
                 // Those below it are older still.
                 idle.clear();
                 return None;
             }
-            // It may still have to notice that the last response has ended, so whoever takes it waits until it is ready.
-            if !sender.is_closed() {
-                return Some(Lease { sender, slot });
+            if !connection.is_closed() {
+                return Some(Lease { connection, slot });
             }
         }
         None
@@ -169,15 +174,8 @@ impl ServerPool {
     /// A new connection.
     pub(super) async fn connect(self: &Rc<Self>, timeout: Duration) -> Result<Lease, NoConnection> {
         let (stream, slot) = self.open(timeout).await?;
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(MAX_HEAD)
-            .max_headers(100)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|_reason| NoConnection::Failed)?;
-        // Ends when the sender is dropped or the server closes; what it returns was told to the sender.
-        tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
-        Ok(Lease { sender, slot })
+        let connection = Connection::new(stream).await.ok_or(NoConnection::Failed)?;
+        Ok(Lease { connection, slot })
     }
 
     /// A new stream, on which nothing has been said but what TLS says.
@@ -259,12 +257,13 @@ impl ServerPool {
         if self.open.get() > 0 {
             self.destination.refresh();
         }
-        let is_kept = |idle: &Idle| {
+        self.idle.borrow_mut().retain_mut(|idle| {
+            // Nobody drives it, so nobody has noticed yet whether the server has closed it.
+            idle.connection.drive(&mut Context::from_waker(Waker::noop()));
             round.wrapping_sub(idle.since) <= IDLE_ROUNDS
-                && !idle.sender.is_closed()
+                && !idle.connection.is_closed()
                 && self.destination.still_has(idle.slot.peer)
-        };
-        self.idle.borrow_mut().retain(is_kept);
+        });
         if let Some(http2) = &self.http2 {
             http2.tidy(self, IDLE_ROUNDS);
         }
@@ -294,10 +293,42 @@ impl OpenSlot {
 }
 
 impl Lease {
+    /// Waits until it can take a request; whether it ever can.
+    pub(super) async fn is_ready(&mut self) -> bool {
+        self.connection.until_ready().await
+    }
+
+    /// Sends a request. It is out of the caller's hands when this returns; the future drives the connection until the head
+    /// of the response is there, and gives the request back where nothing of it was sent.
+    pub(super) fn send(
+        mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Result<(Response<Incoming>, Self), TrySendError<Request<RequestBody>>>> {
+        let sent = self.connection.send(request);
+        async move {
+            let response = self.connection.until_answered(sent).await?;
+            Ok((response, self))
+        }
+    }
+
+    /// Polls the body of the response, and lets the connection go on if it has come to no more of it.
+    pub(super) fn poll_body<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        self.connection.poll_body(cx, poll)
+    }
+
+    /// Lets a task drive the connection from now on: its two directions go on, whatever becomes of the other.
+    pub(super) fn hand_to_task(&mut self) {
+        self.connection.hand_to_task();
+    }
+
     /// Gives the connection back after an exact end.
     pub(super) fn give_back(self) {
-        let Self { sender, slot } = self;
-        if sender.is_closed() {
+        let Self { connection, slot } = self;
+        if connection.is_closed() {
             return;
         }
         let pool = Rc::clone(&slot.pool);
@@ -307,7 +338,7 @@ impl Lease {
         let mut idle = pool.idle.borrow_mut();
         if idle.len() < MAX_IDLE {
             idle.push(Idle {
-                sender,
+                connection,
                 since: pool.round.get(),
                 slot,
             });

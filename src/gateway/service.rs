@@ -249,10 +249,7 @@ impl Worker {
                 None => forwarding.await,
                 Some(call) => {
                     let in_time = call.limit(forwarding.as_mut()).await;
-                    in_time.unwrap_or(Err(Failed {
-                        reason: Reason::UpstreamTimeout,
-                        server: chosen,
-                    }))
+                    in_time.unwrap_or(Err(Failed::too_late(chosen)))
                 }
             };
             match forwarded {

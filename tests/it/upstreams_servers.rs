@@ -488,7 +488,12 @@ fn a_restart_between_requests_costs_nothing() {
         }
         assert_eq!(client.get("/p/a", &[]).status, 200, "{n}");
     }
+    // While it goes, it may take a connection that it will never serve.
+    let address = one.address();
     drop(one);
+    eventually("the listener to be gone", || {
+        std::net::TcpStream::connect(address).is_err()
+    });
     for n in 0..50 {
         assert_eq!(client.get("/p/a", &[]).status, 200, "{n}");
     }

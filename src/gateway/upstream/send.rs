@@ -129,11 +129,11 @@ async fn send_http1(
 ) -> Result<(Response<Incoming>, Held), Unsent> {
     let mut request = *request;
     while let Some(mut lease) = server.idle() {
-        if lease.sender.ready().await.is_err() {
+        if !lease.is_ready().await {
             continue;
         }
-        match lease.sender.try_send_request(request).await {
-            Ok(response) => return Ok((response, Held::Http1(lease))),
+        match lease.send(request).await {
+            Ok((response, lease)) => return Ok((response, Held::Http1(lease))),
             Err(mut unsent) => {
                 request = unsent
                     .take_message()
@@ -141,12 +141,12 @@ async fn send_http1(
             }
         }
     }
-    let mut lease = match server.connect(connect_timeout).await {
+    let lease = match server.connect(connect_timeout).await {
         Ok(lease) => lease,
         Err(none) => return Err(Unsent::NoConnection(none, Box::new(request))),
     };
-    match lease.sender.try_send_request(request).await {
-        Ok(response) => Ok((response, Held::Http1(lease))),
+    match lease.send(request).await {
+        Ok((response, lease)) => Ok((response, Held::Http1(lease))),
         // Closed before anything was sent: that is no connection either.
         Err(mut unsent) => Err(match unsent.take_message() {
             Some(request) => Unsent::NoConnection(NoConnection::Failed, Box::new(request)),

@@ -1,0 +1,95 @@
+//! Keys and tokens. The parent makes them once and the counted processes read them: to make an RSA key takes a number of
+//! instructions that nobody knows beforehand.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use scopegate::definition::{Secret, SigningAlg, TokenDialect};
+use scopegate::snapshot::handoff::KeyMisses;
+use scopegate::snapshot::{CompileSettings, IssuerKeys, Plan, ServerAddress, Snapshot, compile};
+use scopegate::token::KeySet;
+use serde::{Deserialize, Serialize};
+
+use super::support::api::{ISSUER, KID, MAX_BYTES, TestApi};
+use super::support::forge::{SigningKey, jwks};
+use super::support::routes::{api_plan, guarded, public};
+
+/// A secret of 256 bits; nothing but the counted processes takes it.
+const SECRET: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
+
+/// What a counted process is given.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Material {
+    jwks: String,
+    /// With every scope.
+    pub(crate) rs256: String,
+    pub(crate) hs256: String,
+    /// With another scope than the one that is asked for.
+    pub(crate) narrow: String,
+}
+
+impl Material {
+    /// Makes keys and tokens, valid from 2023 to 2096, whenever this runs.
+    pub(crate) fn make(folder: &Path) {
+        let api = api(SigningAlg::RS256);
+        let mut claims = api.claims();
+        claims["iat"] = 1_700_000_000.into();
+        claims["exp"] = 4_000_000_000_i64.into();
+        let mut narrow = claims.clone();
+        narrow["scope"] = "write:items".into();
+        let hs256 = self::api(SigningAlg::HS256);
+        let material = Self {
+            jwks: jwks(&[api.key().jwk(KID)]),
+            rs256: api.sign(&api.header(), &claims),
+            hs256: SigningKey::hmac(SECRET).token(SigningAlg::HS256, &hs256.header(), &claims),
+            narrow: api.sign(&api.header(), &narrow),
+        };
+        std::fs::write(path(folder), serde_json::to_string(&material).unwrap()).unwrap();
+    }
+
+    /// What was made.
+    pub(crate) fn read(folder: &Path) -> Self {
+        serde_json::from_str(&std::fs::read_to_string(path(folder)).unwrap()).unwrap()
+    }
+
+    /// An API of this algorithm with a public route and two that ask for `read:items`.
+    pub(crate) fn snapshot(&self, alg: SigningAlg, upstream: SocketAddr) -> Snapshot {
+        let mut plan = api_plan(
+            api(alg),
+            &[],
+            vec![
+                public("/public"),
+                guarded("/items/{id}", &["read:items"]),
+                guarded("/items", &["read:items"]),
+            ],
+        );
+        plan.signing_secret = alg.is_symmetric().then(|| Secret::new(SECRET));
+        plan.upstream.servers = vec![ServerAddress::tcp(&upstream.ip().to_string(), upstream.port())];
+        let (set, _) = KeySet::from_jwks(self.jwks.as_bytes()).unwrap();
+        let keys = IssuerKeys {
+            keys: Some(Arc::new(set)),
+            misses: KeyMisses::new(Duration::from_secs(30)),
+        };
+        let plan = Plan {
+            issuers: vec![ISSUER.into()],
+            apis: vec![plan],
+        };
+        let settings = CompileSettings {
+            generation: 1,
+            config_hash: Arc::from("bench"),
+            max_token_bytes: MAX_BYTES,
+        };
+        compile(&plan, &HashMap::from([(ISSUER.to_owned(), keys)]), &settings).unwrap()
+    }
+}
+
+fn api(alg: SigningAlg) -> TestApi {
+    TestApi::new(alg, TokenDialect::AccessToken)
+}
+
+fn path(folder: &Path) -> std::path::PathBuf {
+    folder.join("material.json")
+}

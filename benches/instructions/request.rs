@@ -1,0 +1,152 @@
+//! A whole request, from the first byte of its head to the last of the answer, over a client's connection in memory. The
+//! upstream is a thread with a socket that answers with the same bytes each time.
+
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use hyper::service::service_fn;
+use scopegate::definition::SigningAlg;
+use scopegate::gateway::{Connection, GatewaySettings, Shared, VerifiedTokens, Worker};
+use scopegate::net::{ConnectionSettings, DrainWatcher, Limits, Protocol, Timeouts, drain, serve_connection};
+use scopegate::policy::Reason;
+use scopegate::snapshot::handoff::handoff;
+use scopegate::telemetry::{AccessLog, AccessLogOutput, AccessLogSettings, Metrics};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use super::bare;
+use super::material::Material;
+
+/// What the upstream says.
+const ANSWER: &[u8] =
+    b"HTTP/1.1 200 OK\r\nserver: upstream\r\ncontent-type: application/json\r\ncontent-length: 70\r\n\r\n\
+0123456789012345678901234567890123456789012345678901234567890123456789";
+
+pub(crate) fn bare(material: &Material, times: u32) {
+    let upstream = upstream();
+    on_a_worker(async {
+        let (client, stream) = duplex(64 << 10);
+        let (_trigger, watcher) = drain();
+        tokio::task::spawn_local(async move {
+            let pool = bare::Pool::default();
+            bare::serve(stream, Protocol::Http1, pool, upstream, &settings(), watcher).await;
+        });
+        repeat(times, client, &head("/items", Some(&material.rs256)), b"200").await;
+    });
+}
+
+pub(crate) fn public(material: &Material, times: u32) {
+    through_the_gateway(times, material, &head("/public", Some(&material.rs256)), b"200");
+}
+
+pub(crate) fn cached(material: &Material, times: u32) {
+    through_the_gateway(times, material, &head("/items", Some(&material.rs256)), b"200");
+}
+
+pub(crate) fn refused(material: &Material, times: u32) {
+    through_the_gateway(times, material, &head("/items", None), b"401");
+}
+
+fn head(path: &str, token: Option<&str>) -> Vec<u8> {
+    let authorization = token
+        .map(|token| format!("Authorization: Bearer {token}\r\n"))
+        .unwrap_or_default();
+    format!("GET {path} HTTP/1.1\r\nHost: items.example.com\r\nAccept: */*\r\n{authorization}\r\n")
+        .into_bytes()
+}
+
+fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: &[u8]) {
+    let (_publisher, reader) = handoff(material.snapshot(SigningAlg::RS256, upstream()));
+    let metrics = Metrics::new(&prometheus::Registry::new(), Reason::names()).unwrap();
+    let log = AccessLogSettings {
+        output: AccessLogOutput::Off,
+        plain_identities: false,
+    };
+    let shared = Shared::new(
+        GatewaySettings::default(),
+        VerifiedTokens::new(1_000, &metrics).unwrap(),
+        Arc::new(metrics.clone()),
+        AccessLog::start(&log, metrics.access_log_dropped.clone()).unwrap(),
+    );
+    on_a_worker(async {
+        let (_trigger, watcher) = drain();
+        let worker = Worker::new(shared, reader, watcher.clone()).unwrap();
+        let watching = Rc::clone(&worker);
+        tokio::task::spawn_local(async move { watching.watch_deadlines().await });
+        let (client, stream) = duplex(64 << 10);
+        tokio::task::spawn_local(async move { serve(stream, worker, watcher).await });
+        repeat(times, client, request, status).await;
+    });
+}
+
+async fn serve(stream: DuplexStream, worker: Rc<Worker>, watcher: DrainWatcher) {
+    let connection = Rc::new(Connection::cleartext(SocketAddr::from(([127, 0, 0, 1], 50_000))));
+    let service = service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request));
+    serve_connection(stream, Protocol::Http1, &settings(), service, watcher).await;
+}
+
+fn settings() -> ConnectionSettings {
+    ConnectionSettings::new(&Limits::default(), &Timeouts::default())
+}
+
+/// Answers each head with [`ANSWER`], on one connection after the other.
+fn upstream() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            stream.set_nodelay(true).unwrap();
+            let mut buffer = [0; 4_096];
+            let mut end = 0;
+            loop {
+                match stream.read(&mut buffer[end..]) {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => end += read,
+                }
+                if buffer[..end].ends_with(b"\r\n\r\n") {
+                    end = 0;
+                    stream.write_all(ANSWER).unwrap();
+                }
+            }
+        }
+    });
+    address
+}
+
+fn on_a_worker(work: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())
+        .unwrap()
+        .block_on(work);
+}
+
+/// Sends the same request so many times over one connection, each after the answer to the one before. All answers are as
+/// long as the first.
+async fn repeat(times: u32, mut client: DuplexStream, request: &[u8], status: &[u8]) {
+    let mut buffer = vec![0; 8 << 10];
+    let mut length = None;
+    for _ in 0..times {
+        client.write_all(request).await.unwrap();
+        let mut end = 0;
+        while length.is_none_or(|length| end < length) {
+            let read = client.read(&mut buffer[end..]).await.unwrap();
+            assert_ne!(read, 0, "the connection ended");
+            end += read;
+            length = length.or_else(|| length_of(&buffer[..end]));
+        }
+        assert_eq!(Some(end), length);
+        assert_eq!(&buffer[9..12], status);
+    }
+}
+
+/// The length of an answer, once its head is there.
+fn length_of(answer: &[u8]) -> Option<usize> {
+    let head = std::str::from_utf8(answer).unwrap().split_once("\r\n\r\n")?.0;
+    let body = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length: "))
+        .expect("a length");
+    Some(head.len() + 4 + body.parse::<usize>().unwrap())
+}

@@ -1,0 +1,147 @@
+//! One HTTP/1.1 connection to an upstream server, and what makes it go on.
+//!
+//! The task of the request that has it on lease drives it: a task for each connection costs two more turns of the
+//! scheduler, and a waking in each direction, per request. Where one task cannot do for both directions, an upload that
+//! goes on beside its response or a tunnel, the connection gets a task of its own.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use http::header::UPGRADE;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+
+use crate::gateway::body::RequestBody;
+use crate::net::UpstreamStream;
+
+/// The head of a response.
+const MAX_HEAD: usize = 64 << 10;
+
+/// A connection. Dropping it closes it.
+#[derive(Debug)]
+pub(in crate::gateway) struct Connection {
+    sender: SendRequest<RequestBody>,
+    driver: Driver,
+}
+
+#[derive(Debug)]
+enum Driver {
+    /// Whoever has the connection polls it.
+    Holder(Box<http1::Connection<TokioIo<UpstreamStream>, RequestBody>>),
+    /// A task, which ends when the sender is dropped or the server closes.
+    Task,
+    /// The connection has ended; what came of it was told to the sender.
+    Over,
+}
+
+/// What was sent, and not answered yet.
+type Answer<T> = Result<Response<Incoming>, TrySendError<T>>;
+
+impl Connection {
+    /// Begins HTTP/1.1 on a stream.
+    pub(in crate::gateway) async fn new(stream: UpstreamStream) -> Option<Self> {
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_HEAD)
+            .max_headers(100)
+            .handshake(TokioIo::new(stream))
+            .await
+            .ok()?;
+        Some(Self {
+            sender,
+            driver: Driver::Holder(Box::new(connection)),
+        })
+    }
+
+    /// Whether it can take a request at once.
+    pub(in crate::gateway) fn is_ready(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    pub(in crate::gateway) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Lets it read and write what it can. The task is woken once it can do more.
+    pub(in crate::gateway) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Driver::Holder(connection) = &mut self.driver
+            && Pin::new(connection).poll(cx).is_ready()
+        {
+            self.driver = Driver::Over;
+        }
+    }
+
+    /// Polls what the connection makes go on.
+    ///
+    /// Who drives the connection polls it each time, and need not be woken as well: that would poll the whole request
+    /// once more for nothing.
+    fn follow<T>(&self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+        match self.driver {
+            Driver::Holder(_) => poll(&mut Context::from_waker(Waker::noop())),
+            Driver::Task | Driver::Over => poll(cx),
+        }
+    }
+
+    /// Waits until it can take a request; whether it ever can.
+    pub(in crate::gateway) async fn until_ready(&mut self) -> bool {
+        poll_fn(|cx| {
+            self.drive(cx);
+            self.sender.poll_ready(cx)
+        })
+        .await
+        .is_ok()
+    }
+
+    /// Hands a request over; nothing is written before it is driven.
+    pub(in crate::gateway) fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = Answer<Request<RequestBody>>> + use<> {
+        if request.headers().contains_key(UPGRADE) {
+            self.hand_to_task();
+        }
+        self.sender.try_send_request(request)
+    }
+
+    /// Drives it until what was sent has its answer.
+    pub(in crate::gateway) async fn until_answered<T>(
+        &mut self,
+        sent: impl Future<Output = Answer<T>>,
+    ) -> Answer<T> {
+        let mut sent = pin!(sent);
+        poll_fn(|cx| {
+            self.drive(cx);
+            self.follow(cx, |cx| sent.as_mut().poll(cx))
+        })
+        .await
+    }
+
+    /// Polls the body of a response, and drives the connection only where there is nothing of it yet.
+    pub(in crate::gateway) fn poll_body<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if matches!(self.driver, Driver::Holder(_)) {
+            let part = self.follow(cx, &mut poll);
+            if part.is_ready() {
+                return part;
+            }
+            self.drive(cx);
+        }
+        self.follow(cx, poll)
+    }
+
+    /// Lets a task drive it from now on.
+    pub(in crate::gateway) fn hand_to_task(&mut self) {
+        match std::mem::replace(&mut self.driver, Driver::Task) {
+            Driver::Holder(connection) => {
+                tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
+            }
+            was => self.driver = was,
+        }
+    }
+}
