@@ -67,7 +67,7 @@ impl Material {
             ],
         );
         plan.signing_secret = alg.is_symmetric().then(|| Secret::new(SECRET));
-        plan.upstream.servers = vec![ServerAddress::tcp(&upstream.ip().to_string(), upstream.port())];
+        plan.upstream.servers = vec![ServerAddress::tcp(upstream.ip().to_string(), upstream.port())];
         let (set, _) = KeySet::from_jwks(self.jwks.as_bytes()).unwrap();
         let keys = IssuerKeys {
             keys: Some(Arc::new(set)),
