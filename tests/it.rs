@@ -88,3 +88,9 @@ mod exhaustion;
 
 #[path = "it/draining.rs"]
 mod draining;
+
+#[path = "it/dpop.rs"]
+mod dpop;
+
+#[path = "it/mtls.rs"]
+mod mtls;

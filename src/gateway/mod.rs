@@ -6,6 +6,7 @@
 
 mod asks;
 mod body;
+mod certificate;
 mod client;
 mod deadline;
 mod forward;
@@ -29,6 +30,7 @@ mod websocket;
 mod worker;
 
 pub use body::{BodyError, ResponseBody};
+pub use certificate::CertificateField;
 pub use client::{Connection, ForwardedFields};
 pub use sanitize::SanitizedHead;
 pub use serving::Serving;

@@ -12,7 +12,7 @@ use http::header::{
     ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
 use super::body::ResponseBody;
@@ -21,6 +21,8 @@ use super::grpc::{self, Dialect};
 use super::record::Record;
 use super::request_id::RequestId;
 use crate::policy::{Challenge, Denial, Reason, RouteTable};
+
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// What is read of the body of a refused request, in bytes and time.
 const DISCARD_BYTES: usize = 256 << 10;
@@ -59,11 +61,14 @@ impl Reply {
         let route = denial.route.and_then(|id| table.route(id));
         let challenge = route.and_then(|route| {
             let realm = &table.api(route.api)?.realm;
-            Challenge::value(denial.reason, realm, Some(&route.requirement))
+            Challenge::value(denial.reason, realm, denial.scheme, Some(&route.requirement))
         });
         let mut fields = HeaderMap::with_capacity(6);
         if let Some(challenge) = challenge {
             fields.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(nonce) = denial.nonce().and_then(|nonce| HeaderValue::from_str(nonce).ok()) {
+            fields.insert(DPOP_NONCE, nonce);
         }
         if denial.reason == Reason::MethodNotAllowed {
             // An empty list says that no method is allowed (RFC 9110 section 10.2.1).

@@ -48,6 +48,11 @@ impl<'a> SanitizedHead<'a> {
         self.authority
     }
 
+    /// The header fields.
+    pub(super) fn fields(&self) -> &'a HeaderMap {
+        &self.parts.headers
+    }
+
     /// What `decide` looks at.
     pub fn request_head(&self) -> RequestHead<'a> {
         RequestHead {

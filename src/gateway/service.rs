@@ -69,11 +69,14 @@ impl Worker {
         if job.source.connection.is_misdirected(head.authority()) {
             return self.act(Verdict::of(view, Denial::of(Reason::MisdirectedRequest)), job);
         }
-        match self.decide(view, head, &job.record) {
+        match self.decide(view, head, &job.source.connection, &job.record) {
             Judged::Now(verdict) => self.act(verdict, job),
             Judged::AfterFetch(fetches) => Serving::Later(Box::pin(async move {
                 let verdict = match SanitizedHead::read(&job.parts, &self.shared.settings.limits) {
-                    Ok(head) => self.decide_again(fetches, head, &job.record).await,
+                    Ok(head) => {
+                        let connection = &job.source.connection;
+                        self.decide_again(fetches, head, connection, &job.record).await
+                    }
                     Err(reason) => Verdict::of(self.view(), Denial::of(reason)),
                 };
                 match self.act(verdict, job).await {
@@ -108,8 +111,14 @@ impl Worker {
     }
 
     /// Decides; where only a key is lacking, asks for it.
-    fn decide(&self, view: Rc<View>, head: SanitizedHead<'_>, record: &Record) -> Judged {
-        let decision = self.decide_now(&view, head);
+    fn decide(
+        &self,
+        view: Rc<View>,
+        head: SanitizedHead<'_>,
+        connection: &Connection,
+        record: &Record,
+    ) -> Judged {
+        let decision = self.decide_now(&view, head, connection);
         record.decided();
         let asked = key_miss(&decision).and_then(|miss| {
             let answer = view.snapshot.misses(miss.issuer)?.ask(miss.kid, Instant::now());
@@ -135,6 +144,7 @@ impl Worker {
         &self,
         mut fetches: watch::Receiver<u64>,
         head: SanitizedHead<'_>,
+        connection: &Connection,
         record: &Record,
     ) -> Verdict {
         let began = Instant::now();
@@ -146,7 +156,7 @@ impl Worker {
             .await;
         record.waited_for_key(began.elapsed());
         let view = self.view();
-        let decision = self.decide_now(&view, head);
+        let decision = self.decide_now(&view, head, connection);
         let answer = key_miss(&decision)
             .and_then(|miss| Some(view.snapshot.misses(miss.issuer)?.ask(miss.kid, Instant::now())));
         match (decision, answer) {
@@ -164,11 +174,14 @@ impl Worker {
         }
     }
 
-    fn decide_now(&self, view: &View, head: SanitizedHead<'_>) -> Decision {
+    fn decide_now(&self, view: &View, head: SanitizedHead<'_>, connection: &Connection) -> Decision {
         let verifier = CachedVerifier {
             tokens: &self.shared.tokens,
             recent: &self.recent,
             generation: view.snapshot.generation,
+            proofs: &self.shared.proofs,
+            connection,
+            fields: head.fields(),
         };
         decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
     }

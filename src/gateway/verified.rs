@@ -1,6 +1,7 @@
 //! The cache of verified tokens in front of `Verifier::verify`.
 //!
-//! It holds facts, never decisions: a hit is asked again for its times, and the route is asked in any case. The key is a
+//! It holds facts, never decisions: a hit is asked again for its times, and its binding and the route are asked in any
+//! case. The key is a
 //! keyed digest of the whole token, the API and the generation of the snapshot, so neither a changed key set nor a
 //! changed definition can meet an old entry, and no token stays in memory. Refused tokens are not kept.
 
@@ -10,12 +11,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use http::HeaderMap;
 use moka::sync::Cache;
 use prometheus::Histogram;
 
+use super::client::Connection;
 use crate::policy::Api;
 use crate::telemetry::{CacheMetrics, Metrics, Stage};
-use crate::token::{Principal, TokenError, UnixSeconds, VerifyToken};
+use crate::token::{Principal, ProofDesk, Thumbprint, TokenError, UnixSeconds, VerifyToken};
 
 /// No entry is kept longer, whatever its `exp`.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -48,6 +51,9 @@ pub(super) struct CachedVerifier<'a> {
     pub(super) tokens: &'a VerifiedTokens,
     pub(super) recent: &'a RecentTokens,
     pub(super) generation: u64,
+    pub(super) proofs: &'a ProofDesk,
+    pub(super) connection: &'a Connection,
+    pub(super) fields: &'a HeaderMap,
 }
 
 impl RecentTokens {
@@ -147,6 +153,14 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
         let principal = Arc::new(verified?);
         cache.insert(digest, Arc::clone(&principal));
         Ok(principal)
+    }
+
+    fn proofs(&self) -> Option<&ProofDesk> {
+        Some(self.proofs)
+    }
+
+    fn certificate(&self) -> Option<Thumbprint> {
+        self.connection.certificate(self.fields)
     }
 }
 

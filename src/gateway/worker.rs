@@ -20,6 +20,7 @@ use crate::policy::Permit;
 use crate::snapshot::handoff::Reader;
 use crate::snapshot::{Endpoint, Server, Snapshot};
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics, Stage};
+use crate::token::ProofDesk;
 
 /// What `config` says about requests.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +38,8 @@ pub struct Shared {
     pub settings: GatewaySettings,
     /// The cache of verified tokens.
     pub tokens: VerifiedTokens,
+    /// Where proofs of possession are taken.
+    pub proofs: ProofDesk,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// One line per request.
@@ -56,12 +59,14 @@ impl Shared {
     pub fn new(
         settings: GatewaySettings,
         tokens: VerifiedTokens,
+        proofs: ProofDesk,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
             tokens,
+            proofs,
             decide_timer: metrics.stage(Stage::Decide),
             unrouted: metrics.route("", ""),
             metrics,

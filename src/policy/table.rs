@@ -10,7 +10,9 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 
 use super::matcher::PathTree;
-use super::{Host, Mode, OnExpiry, PathForms, PathPattern, Realm, RequestPath, Requirement, Upgrade};
+use super::{
+    Host, Mode, OnExpiry, PathForms, PathPattern, Possession, Realm, RequestPath, Requirement, Upgrade,
+};
 use crate::token::Verifier;
 
 /// Position of an API in the table, which is its position in the configuration.
@@ -42,8 +44,17 @@ pub struct Api {
     pub realm: Realm,
     /// How tokens are verified.
     pub verifier: Verifier,
+    /// What must be proved beside; `None`: nothing.
+    pub possession: Option<Possession>,
     /// The rule for CORS preflights.
     pub preflight: Preflight,
+}
+
+impl Api {
+    /// Whether tokens may come with the scheme `DPoP`.
+    pub fn takes_proofs(&self) -> bool {
+        self.possession.as_ref().is_some_and(Possession::takes_proofs)
+    }
 }
 
 /// One compiled route.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use super::handoff::KeyMisses;
 use super::{ApiPlan, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target};
-use crate::policy::{Api, ApiId, PathForms, Realm, Requirement, Route, RouteTableBuilder, ScopeSource};
+use crate::policy::{
+    Api, ApiId, PathForms, Possession, Realm, Requirement, Route, RouteTableBuilder, ScopeSource,
+};
 use crate::token::{
     KeySet, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier, VerifierSettings,
 };
@@ -137,11 +139,13 @@ fn add_api(
         max_age: plan.max_age,
         max_bytes: settings.max_token_bytes,
     };
+    let possession = Possession::of(definition, plan.public_url.as_deref());
     let id = builder.next_api();
     builder.api(Api {
         id,
         identifier: definition.identifier.as_str().into(),
-        realm: Realm::new(&definition.identifier),
+        realm: Realm::new(&definition.identifier).with_possession(possession.as_ref()),
+        possession,
         verifier: Verifier::new(
             definition,
             verifier_settings,
