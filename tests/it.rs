@@ -94,3 +94,6 @@ mod dpop;
 
 #[path = "it/mtls.rs"]
 mod mtls;
+
+#[path = "it/metadata.rs"]
+mod metadata;

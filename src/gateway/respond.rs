@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
@@ -48,6 +49,23 @@ impl Reply {
             must_close,
             is_http1: parts.version <= Version::HTTP_11,
         }
+    }
+
+    /// Answers with a document for anybody, scripts of other origins included (RFC 9728 section 3.2).
+    pub(super) fn document(&self, document: &str, mut record: Record) -> Response<ResponseBody> {
+        record.answered_here(StatusCode::OK);
+        let body = if record.is_of_head() {
+            Bytes::new()
+        } else {
+            Bytes::copy_from_slice(document.as_bytes())
+        };
+        let mut response = Response::new(ResponseBody::own(body, record));
+        let fields = response.headers_mut();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(document.len()));
+        fields.insert(CACHE_CONTROL, DOCUMENT_AGE);
+        fields.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        response
     }
 
     /// Answers a refusal. `retry_after` is in seconds.
@@ -92,6 +110,9 @@ impl Reply {
         }
     }
 }
+
+/// What an API says of itself changes with its definition, which is seldom.
+const DOCUMENT_AGE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 fn http(
     reason: Reason,

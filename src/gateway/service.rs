@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
@@ -97,6 +97,14 @@ impl Worker {
         match decision {
             Decision::Forward(permit) => {
                 job.record.permitted(&view, &permit);
+                // A preflight that is passed on goes to the upstream.
+                if permit.reason() == Reason::Public
+                    && job.parts.method != Method::OPTIONS
+                    && let Some(document) = view.document(&permit)
+                {
+                    discard(job.body, &self.deadlines);
+                    return Serving::now(job.reply.document(document, job.record));
+                }
                 self.forward(view, permit, job)
             }
             Decision::Refuse(denial) => {

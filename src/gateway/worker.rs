@@ -16,7 +16,7 @@ use super::request_id::RequestId;
 use super::upstream::Servers;
 use super::verified::{RecentTokens, VerifiedTokens};
 use crate::net::{DrainWatcher, Limits, Timeouts};
-use crate::policy::Permit;
+use crate::policy::{Permit, Requirement};
 use crate::snapshot::handoff::Reader;
 use crate::snapshot::{Endpoint, Server, Snapshot};
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics, Stage};
@@ -220,6 +220,14 @@ impl View {
             series: shared.series(&snapshot),
             snapshot,
             servers,
+        }
+    }
+
+    /// What the gateway itself answers, where it does.
+    pub(super) fn document(&self, permit: &Permit) -> Option<&str> {
+        match &self.snapshot.table.route(permit.route())?.requirement {
+            Requirement::Metadata(document) => Some(document),
+            Requirement::Public | Requirement::Token(_) => None,
         }
     }
 

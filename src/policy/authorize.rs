@@ -140,7 +140,7 @@ impl Denial {
 /// Leave for a public route.
 pub(super) fn authorize_anonymous(route: &Route) -> Option<Permit> {
     match route.requirement {
-        Requirement::Public => Some(anonymous(route)),
+        Requirement::Public | Requirement::Metadata(_) => Some(anonymous(route)),
         Requirement::Token(_) => None,
     }
 }

@@ -1,4 +1,5 @@
-//! The only writer of `WWW-Authenticate` (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9470 section 3).
+//! The only writer of `WWW-Authenticate` (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9470 section 3, RFC 9728
+//! section 5.1).
 //!
 //! Everything in a challenge comes from the definition, the route or the closed list of reasons; nothing of it was sent
 //! by the client.
@@ -15,7 +16,7 @@ use crate::token::{PROOF_ALGORITHMS, Scheme};
 /// What of a challenge is the same for every request of an API: its identifier, quoted once, and its schemes.
 #[derive(Clone, Debug)]
 pub struct Realm {
-    /// `realm="…"`
+    /// `realm="…"`, and `resource_metadata="…"` where there is some.
     realm: Box<str>,
     takes: Takes,
     /// Every scheme that the API takes, without an error.
@@ -36,6 +37,14 @@ impl Realm {
         let mut realm = String::from("realm=");
         push_quoted(&mut realm, identifier);
         Self::taking(realm.into(), Takes::Bearer)
+    }
+
+    /// The same for an API that has metadata at this address (RFC 9728 section 5.1).
+    pub fn with_metadata(self, address: Option<&str>) -> Self {
+        let Some(address) = address else { return self };
+        let mut realm = String::from(self.realm);
+        push_parameter(&mut realm, "resource_metadata", address);
+        Self::taking(realm.into(), self.takes)
     }
 
     /// The same for an API that asks for a proof of possession.

@@ -222,6 +222,28 @@ impl RouteTableBuilder {
         Ok(())
     }
 
+    /// Adds a route of one method under those hosts of its API that have no route of that pattern yet.
+    pub fn route_where_free(&mut self, route: Route, pattern: &PathPattern, hosts: &[String]) {
+        let mut is_used = false;
+        let mut take = |tree: &mut PathTree<Leaf>| {
+            let leaf = tree.entry(pattern, Leaf::default);
+            if leaf.any.is_none() && leaf.methods.is_empty() {
+                leaf.methods
+                    .extend(route.methods.iter().map(|method| (method.clone(), route.id)));
+                is_used = true;
+            }
+        };
+        if hosts.is_empty() {
+            take(&mut self.table.other_hosts);
+        }
+        for host in hosts {
+            take(self.table.hosts.entry(host.as_str().into()).or_default());
+        }
+        if is_used {
+            self.table.routes.push(route);
+        }
+    }
+
     /// The finished table.
     pub fn build(self) -> RouteTable {
         self.table

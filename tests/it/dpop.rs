@@ -13,6 +13,8 @@ use crate::support::forge::SigningKey;
 
 const PUBLIC: &str = "https://items.example.com/v1";
 const ADDRESS: &str = "https://items.example.com/v1/items";
+/// What every challenge begins with, after its scheme.
+const REALM: &str = r#"realm="urn:items", resource_metadata="https://items.example.com/.well-known/oauth-protected-resource/v1""#;
 const ALGS: &str = "ES256 ES384 EdDSA PS256 RS256";
 
 struct World {
@@ -121,7 +123,7 @@ fn challenge(response: &Response) -> &str {
 
 fn dpop_challenge(error: &str, text: &Value) -> String {
     let text = text.as_str().unwrap();
-    format!(r#"DPoP realm="{ITEMS}", algs="{ALGS}", error="{error}", error_description="{text}""#)
+    format!(r#"DPoP {REALM}, algs="{ALGS}", error="{error}", error_description="{text}""#)
 }
 
 #[test]
@@ -333,7 +335,7 @@ fn a_bound_token_is_no_bearer_token_and_the_other_way_round() {
         assert_eq!(
             challenge(&response),
             format!(
-                r#"Bearer realm="{ITEMS}", error="invalid_token", error_description="the token is bound to a key and came as a bearer token", DPoP realm="{ITEMS}", algs="{ALGS}""#
+                r#"Bearer {REALM}, error="invalid_token", error_description="the token is bound to a key and came as a bearer token", DPoP {REALM}, algs="{ALGS}""#
             )
         );
     }
@@ -345,7 +347,7 @@ fn a_bound_token_is_no_bearer_token_and_the_other_way_round() {
         (nobody.status, challenge(&nobody)),
         (
             401,
-            format!(r#"Bearer realm="{ITEMS}", DPoP realm="{ITEMS}", algs="{ALGS}""#).as_str()
+            format!(r#"Bearer {REALM}, DPoP {REALM}, algs="{ALGS}""#).as_str()
         )
     );
     let lacking = world.ask_for("GET", "/write", "Bearer", &unbound, &[]);
@@ -362,10 +364,7 @@ fn where_it_is_required_no_other_token_passes() {
         dpop_challenge("invalid_token", &response.json()["error_description"])
     );
     let nobody = world.gateway.client().get("/items", &[]);
-    assert_eq!(
-        challenge(&nobody),
-        format!(r#"DPoP realm="{ITEMS}", algs="{ALGS}""#)
-    );
+    assert_eq!(challenge(&nobody), format!(r#"DPoP {REALM}, algs="{ALGS}""#));
     let bound = world.bound();
     world.refused("Bearer", &bound, &[], 401, "dpop_downgrade");
     // A token that is bound otherwise cannot be held against anything.
@@ -394,7 +393,7 @@ fn an_api_without_it_does_not_know_the_scheme() {
     let bound = world.bound();
     let proof = world.prover.proof("GET", ADDRESS, &bound);
     let response = world.refused("DPoP", &bound, &[&proof], 401, "missing_token");
-    assert_eq!(challenge(&response), format!(r#"Bearer realm="{ITEMS}""#));
+    assert_eq!(challenge(&response), format!(r#"Bearer {REALM}"#));
     world.refused("Bearer", &bound, &[&proof], 401, "dpop_missing");
 }
 

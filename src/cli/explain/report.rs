@@ -192,12 +192,13 @@ fn detail(denial: &Denial) -> String {
 fn asks(route: &Route) -> String {
     match &route.requirement {
         Requirement::Public => "nothing: the route is public".into(),
+        Requirement::Metadata(_) => "nothing: the gateway answers it".into(),
         Requirement::Token(requirement) => requirement.to_string(),
     }
 }
 
 fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> Vec<Check> {
-    let is_public = route.is_some_and(|route| matches!(route.requirement, Requirement::Public));
+    let is_public = route.is_some_and(|route| !matches!(route.requirement, Requirement::Token(_)));
     let failed = denial.and_then(|denial| {
         CHECKS
             .iter()
