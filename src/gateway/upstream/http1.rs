@@ -186,8 +186,10 @@ impl Connection {
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        if matches!(self.driver, Driver::Holder(..)) {
-            let part = self.follow(cx, &mut poll);
+        if let Driver::Holder(_, relay) = &self.driver {
+            // Taking a part wakes the connection; whoever takes it is awake.
+            relay.lead_nowhere();
+            let part = poll(&mut Context::from_waker(Waker::noop()));
             if part.is_ready() {
                 return part;
             }
