@@ -12,6 +12,7 @@ mod deadline;
 mod forward;
 mod grpc;
 mod headers;
+mod hex;
 mod pace;
 mod pool;
 mod record;
