@@ -1006,6 +1006,7 @@ fn examples_are_valid_and_fit_the_schema() {
     for example in [
         "scopegate.yaml",
         "auth0.yaml",
+        "bound-tokens.yaml",
         "hs256.yaml",
         "report-mode.yaml",
         "streams.yaml",

@@ -76,12 +76,12 @@ impl Worker {
         if job.connection.is_misdirected(head.authority()) {
             return self.act(Verdict::of(view, Denial::of(Reason::MisdirectedRequest)), job);
         }
-        match self.decide(view, head, &job.source.connection, &job.record) {
+        match self.decide(view, head, &job.connection, &job.record) {
             Judged::Now(verdict) => self.act(verdict, job),
             Judged::AfterFetch(fetches) => Serving::Later(Box::pin(async move {
                 let verdict = match SanitizedHead::read(&job.parts, &self.shared.settings.limits) {
                     Ok(head) => {
-                        let connection = &job.source.connection;
+                        let connection = &job.connection;
                         self.decide_again(fetches, head, connection, &job.record).await
                     }
                     Err(reason) => Verdict::of(self.view(), Denial::of(reason)),

@@ -30,7 +30,7 @@ const ALGORITHMS: [SigningAlg; 5] = [
     SigningAlg::RS256,
 ];
 
-/// [`ALGORITHMS`], for challenges and metadata.
+/// The algorithms that proofs may have, for challenges and metadata.
 pub const PROOF_ALGORITHMS: &[&str] = &["ES256", "ES384", "EdDSA", "PS256", "RS256"];
 
 /// Members of a JWK that only its owner may know (RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1).

@@ -4,7 +4,7 @@
 use scopegate::definition::{SigningAlg, TokenDialect};
 use serde_json::{Value, json};
 
-use crate::harness::gateway::{ITEMS, decisions};
+use crate::harness::gateway::{self, ITEMS, decisions};
 use crate::harness::http1::Response;
 use crate::harness::issuer::now;
 use crate::harness::prover::hash;
@@ -547,4 +547,41 @@ fn a_route_that_reports_lets_it_pass_without_an_identity() {
         None,
         "a proof goes with its token"
     );
+}
+
+#[test]
+fn explain_shows_each_check_of_a_proof() {
+    let world = World::required();
+    let token = world.bound();
+    let config = world.gateway.folder.config();
+    let explain = |proof: Option<&str>| {
+        let header = proof.map(|proof| format!("DPoP: {proof}"));
+        let mut arguments = vec!["explain", "--config", config.to_str().unwrap(), "GET /items"];
+        arguments.extend(["--token", &token]);
+        if let Some(header) = &header {
+            arguments.extend(["-H", header]);
+        }
+        let output = gateway::run(&arguments, "");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, text) = explain(Some(&world.prover.proof("GET", ADDRESS, &token)));
+    assert_eq!(code, Some(0), "{text}");
+    for check in ["binding", "proof times", "proof token"] {
+        assert!(text.contains(&format!("pass  {check}")), "{text}");
+    }
+    let elsewhere = world.prover.proof("GET", "https://elsewhere.example/", &token);
+    let (code, text) = explain(Some(&elsewhere));
+    assert_eq!(code, Some(3), "{text}");
+    assert!(
+        text.contains("pass  proof form and signature")
+            && text.contains(&format!(
+                "FAIL  proof method and address the proof is for another address; expected {ADDRESS}"
+            ))
+            && text.contains("-     proof token              not reached")
+            && text.contains(&format!("WWW-Authenticate: DPoP {REALM}")),
+        "{text}"
+    );
+    let (code, text) = explain(None);
+    assert_eq!(code, Some(3));
+    assert!(text.contains("FAIL  binding"), "{text}");
 }

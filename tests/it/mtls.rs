@@ -7,7 +7,7 @@ use rustls_pki_types::pem::PemObject as _;
 use scopegate::definition::{SigningAlg, TokenDialect};
 use serde_json::{Value, json};
 
-use crate::harness::gateway::ITEMS;
+use crate::harness::gateway::{self, ITEMS};
 use crate::harness::tls::{Authority, Pair, TlsClient};
 use crate::harness::{Gateway, Issuer, Upstream};
 use crate::support::forge::encode;
@@ -247,4 +247,45 @@ fn a_trusted_proxy_does_not_lend_its_own_certificate() {
         (401, "certificate_missing".to_owned())
     );
     assert_eq!(world.upstream.requests(), 0);
+}
+
+#[test]
+fn explain_takes_a_certificate() {
+    let world = World::start("", OPTIONAL, "{ mechanism: mtls, required: true }");
+    let (own, another) = (world.clients.issue(&["own"]), world.clients.issue(&["another"]));
+    let token = world.bound_to(&own);
+    let folder = &world.gateway.folder;
+    folder.write("own.pem", &own.certificate);
+    folder.write("another.pem", &another.certificate);
+    let explain = |certificate: Option<&str>| {
+        let (config, path) = (folder.config(), certificate.map(|name| folder.path(name)));
+        let mut arguments = vec!["explain", "--config", config.to_str().unwrap(), "GET /items"];
+        arguments.extend(["--token", &token]);
+        if let Some(path) = &path {
+            arguments.extend(["--certificate", path.to_str().unwrap()]);
+        }
+        let output = gateway::run(&arguments, "");
+        let text = String::from_utf8(output.stdout).unwrap();
+        (
+            output.status.code(),
+            text.lines()
+                .find(|line| line.contains(" binding "))
+                .map(str::to_owned),
+        )
+    };
+    let line = |text: &str| Some(format!("  FAIL  binding                  {text}"));
+    assert_eq!(explain(Some("own.pem")).0, Some(0));
+    assert_eq!(
+        explain(Some("another.pem")),
+        (
+            Some(3),
+            line("the client has shown another certificate than the token is bound to")
+        )
+    );
+    assert_eq!(
+        explain(None),
+        (Some(3), line("the client has shown no certificate"))
+    );
+    // A key is no certificate.
+    assert_eq!(explain(Some("a.key")).0, Some(2));
 }
