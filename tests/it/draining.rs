@@ -181,11 +181,8 @@ fn a_head_that_was_on_its_way_is_served() {
     std::thread::park_timeout(Duration::from_millis(100));
     process.signal("TERM");
     client.send(".test\r\n\r\n");
-    let response = client.response();
-    assert_eq!(
-        (response.status, response.head.field("connection")),
-        (200, Some("close"))
-    );
+    // Whether it is told to close depends on which of the two was first; that it is served does not.
+    assert_eq!(client.response().status, 200);
     assert_eq!(process.exit_code(), Some(0));
 }
 
