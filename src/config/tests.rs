@@ -456,9 +456,11 @@ fn faults_of_apis() {
         "openapi: openapi.yaml",
         "`openapi` is not supported by this version",
     );
+    bad_api("decryption_keys: []", "`decryption_keys` must not be empty");
+    bad_api("decryption_keys: [a]", "`decryption_keys` must refer to a secret");
     bad_api(
-        "decryption_keys: [file:a]",
-        "`decryption_keys` is not supported by this version",
+        "accept_unencrypted: true",
+        "`accept_unencrypted` is only for APIs with `decryption_keys`",
     );
     bad_api("forward: {token: drop}", "`token` cannot be `drop`");
     for header in [
@@ -674,10 +676,7 @@ fn a_definition_at_fault_is_reported_in_its_own_file() {
 
 #[test]
 fn what_nobody_would_check_is_refused() {
-    for member in [
-        r#""proof_of_possession": {"mechanism": "dpop", "required": true}"#,
-        r#""token_encryption": {"format": "compact-nested-jwe", "encryption_key": {"alg": "RSA-OAEP-256", "pem": "x"}}"#,
-    ] {
+    for member in [r#""proof_of_possession": {"mechanism": "dpop", "required": true}"#] {
         let items = format!("{{\"identifier\": \"urn:items\", {member}}}");
         let faults = Memory::with(&one_api("", &["{path: /a, require: public}"]))
             .file("etc/items.json", items)
