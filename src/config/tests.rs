@@ -1,5 +1,6 @@
 //! Tests of whole configurations, without a disk and without an environment.
 
+mod encryption;
 mod listeners;
 
 use std::collections::HashMap;
