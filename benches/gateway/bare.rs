@@ -167,7 +167,12 @@ fn on_a_worker<F: Future<Output = ()>>(
         let refused =
             prometheus::IntCounter::new("refused", "Connections over the limit.").expect("a counter");
         let (_trigger, watcher) = drain();
-        let settings = Rc::new(ConnectionSettings::new(&Limits::default(), &Timeouts::default()));
+        // A load keeps its connections.
+        let limits = Limits {
+            requests_per_connection: u32::MAX,
+            ..Limits::default()
+        };
+        let settings = Rc::new(ConnectionSettings::new(&limits, &Timeouts::default()));
         let attached = listener.attach().expect("a socket");
         println!("{}", listener.address());
         serve(

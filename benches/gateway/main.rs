@@ -258,6 +258,7 @@ workers: 1
 issuers: [{{ issuer: "{ISSUER}", jwks_file: jwks.json }}]
 access_log: {{ output: off }}
 token_cache: {{ entries: 10000 }}
+limits: {{ requests_per_connection: 1000000000 }}
 apis:
   - definition:
       name: Items

@@ -195,11 +195,11 @@ impl Connection {
 
 impl Provenance {
     /// Of a request with these fields; `random` is for a trace that begins here.
-    pub(super) fn of(connection: Rc<Connection>, fields: &HeaderMap, random: impl FnMut() -> u64) -> Self {
+    pub(super) fn of(connection: &Rc<Connection>, fields: &HeaderMap, random: impl FnMut() -> u64) -> Self {
         Self {
             origin: connection.origin(fields),
             trace: Trace::of(fields, random),
-            connection,
+            connection: Rc::clone(connection),
         }
     }
 

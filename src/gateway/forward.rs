@@ -77,7 +77,7 @@ pub(super) fn forward(
 ) -> impl Future<Output = Result<Forwarded, Failed>> + use<> {
     let begun = match servers.get(chosen).and_then(|server| server.pool.ready()) {
         Some(lease) => Ok(lease.send(request)),
-        None => Err(request),
+        None => Err(Box::new(request)),
     };
     async move {
         let sending = pin!(async {
@@ -90,7 +90,7 @@ pub(super) fn forward(
                             result: Ok((response, Held::Http1(lease))),
                         };
                     }
-                    Err(mut unsent) => unsent.take_message(),
+                    Err(mut unsent) => unsent.take_message().map(Box::new),
                 },
             };
             match unsent {

@@ -97,7 +97,7 @@ pub(super) fn to_upstream(
     target: &Target,
     permit: &Permit,
     source: &Provenance,
-    request_id: RequestId,
+    request_id: &RequestId,
 ) {
     let wants_trailers = parts
         .headers

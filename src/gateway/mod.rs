@@ -12,6 +12,7 @@ mod decryption;
 mod forward;
 mod grpc;
 mod headers;
+mod hex;
 mod pace;
 mod pool;
 mod record;

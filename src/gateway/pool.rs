@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::request_body::RequestBody;
-use super::upstream::http1::Connection;
+use super::upstream::http1::{Answer, Connection};
 use super::upstream::http2::Http2Connections;
 use crate::net::{ConnectError, Destination, UpstreamStream};
 use crate::policy::Reason;
@@ -67,6 +68,13 @@ struct Idle {
 pub(super) struct Lease {
     connection: Connection,
     slot: OpenSlot,
+}
+
+/// A request on its way over a connection, until the head of the response is there. Gives the request back where nothing
+/// of it was sent.
+pub(super) struct Sending {
+    sent: Pin<Box<dyn Future<Output = Answer>>>,
+    lease: Option<Lease>,
 }
 
 /// Counts an open connection.
@@ -260,6 +268,7 @@ impl ServerPool {
         self.idle.borrow_mut().retain_mut(|idle| {
             // Nobody drives it, so nobody has noticed yet whether the server has closed it.
             idle.connection.drive(&mut Context::from_waker(Waker::noop()));
+            idle.connection.rest();
             round.wrapping_sub(idle.since) <= IDLE_ROUNDS
                 && !idle.connection.is_closed()
                 && self.destination.still_has(idle.slot.peer)
@@ -298,16 +307,11 @@ impl Lease {
         self.connection.until_ready().await
     }
 
-    /// Sends a request. It is out of the caller's hands when this returns; the future drives the connection until the head
-    /// of the response is there, and gives the request back where nothing of it was sent.
-    pub(super) fn send(
-        mut self,
-        request: Request<RequestBody>,
-    ) -> impl Future<Output = Result<(Response<Incoming>, Self), TrySendError<Request<RequestBody>>>> {
-        let sent = self.connection.send(request);
-        async move {
-            let response = self.connection.until_answered(sent).await?;
-            Ok((response, self))
+    /// Sends a request. It is out of the caller's hands when this returns.
+    pub(super) fn send(mut self, request: Request<RequestBody>) -> Sending {
+        Sending {
+            sent: self.connection.send(request),
+            lease: Some(self),
         }
     }
 
@@ -327,10 +331,11 @@ impl Lease {
 
     /// Gives the connection back after an exact end.
     pub(super) fn give_back(self) {
-        let Self { connection, slot } = self;
+        let Self { mut connection, slot } = self;
         if connection.is_closed() {
             return;
         }
+        connection.rest();
         let pool = Rc::clone(&slot.pool);
         if pool.is_retired.get() {
             return;
@@ -343,6 +348,25 @@ impl Lease {
                 slot,
             });
             pool.has_room();
+        }
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<(Response<Incoming>, Lease), TrySendError<Request<RequestBody>>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { sent, lease } = self.get_mut();
+        // Not polled any more once it has ended.
+        let Some(mut held) = lease.take() else {
+            return Poll::Pending;
+        };
+        match held.connection.poll_answer(sent, cx) {
+            Poll::Ready(answer) => Poll::Ready(answer.map(|response| (response, held))),
+            Poll::Pending => {
+                *lease = Some(held);
+                Poll::Pending
+            }
         }
     }
 }

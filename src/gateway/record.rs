@@ -63,14 +63,14 @@ impl Record {
     pub(super) fn start<B>(
         worker: Rc<Worker>,
         request: &Request<B>,
-        id: RequestId,
-        source: &Provenance,
+        id: &RequestId,
+        source: Option<&Provenance>,
     ) -> Self {
         worker.shared.metrics.requests_in_flight.inc();
-        let log = worker.shared.access_log.is_on().then(|| {
+        let log = source.map(|source| {
             Box::new(LogDetails {
                 time: SystemTime::now(),
-                id,
+                id: id.clone(),
                 client: source.origin.address,
                 trace: source.trace,
                 principal: None,

@@ -82,7 +82,7 @@ impl Reply {
             fields.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         match self.dialect {
-            Dialect::Http => http(denial.reason, fields, self.request_id, record),
+            Dialect::Http => http(denial.reason, fields, &self.request_id, record),
             Dialect::Grpc => trailers_only(denial.reason, fields, record),
         }
     }
@@ -91,7 +91,7 @@ impl Reply {
 fn http(
     reason: Reason,
     mut fields: HeaderMap,
-    request_id: RequestId,
+    request_id: &RequestId,
     record: Record,
 ) -> Response<ResponseBody> {
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

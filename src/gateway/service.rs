@@ -38,7 +38,9 @@ const KEY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A request on its way through the phases.
 struct Job {
-    source: Provenance,
+    connection: Rc<Connection>,
+    /// There already where the access log tells of it.
+    source: Option<Box<Provenance>>,
     parts: Parts,
     body: Incoming,
     reply: Reply,
@@ -50,11 +52,16 @@ impl Worker {
     pub fn serve(self: Rc<Self>, connection: Rc<Connection>, request: Request<Incoming>) -> Serving {
         let given_id = connection.given_id(request.headers());
         let request_id = given_id.unwrap_or_else(|| self.next_id());
-        let source = Provenance::of(connection, request.headers(), || self.random());
-        let record = Record::start(Rc::clone(&self), &request, request_id, &source);
+        let source = self
+            .shared
+            .access_log
+            .is_on()
+            .then(|| Box::new(Provenance::of(&connection, request.headers(), || self.random())));
+        let record = Record::start(Rc::clone(&self), &request, &request_id, source.as_deref());
         let (parts, body) = request.into_parts();
         let reply = Reply::to(&parts, request_id);
         let job = Job {
+            connection,
             source,
             parts,
             body,
@@ -67,7 +74,7 @@ impl Worker {
             Ok(head) => head,
             Err(reason) => return self.act(Verdict::of(view, Denial::of(reason)), job),
         };
-        if job.source.connection.is_misdirected(head.authority()) {
+        if job.connection.is_misdirected(head.authority()) {
             return self.act(Verdict::of(view, Denial::of(Reason::MisdirectedRequest)), job);
         }
         match self.decide(view, head, &job.record) {
@@ -220,6 +227,7 @@ impl Worker {
 
     fn forward(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {
         let Job {
+            connection,
             source,
             mut parts,
             body,
@@ -252,13 +260,15 @@ impl Worker {
             discard(body, &self.deadlines);
             return Serving::now(failed(Reason::UpstreamUnhealthy, route_id, &view, &reply, record));
         };
+        let source =
+            source.unwrap_or_else(|| Box::new(Provenance::of(&connection, &parts.headers, || self.random())));
         headers::to_upstream(
             &mut parts,
             &view.snapshot,
             target,
             &permit,
             &source,
-            reply.request_id,
+            &reply.request_id,
         );
         if asks.handshake.is_some() {
             Handshake::ask(&mut parts.headers);

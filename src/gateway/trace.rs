@@ -5,6 +5,8 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::hex;
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -33,20 +35,10 @@ impl Trace {
 
     fn begin(mut random: impl FnMut() -> u64) -> Self {
         let mut parent = *b"00-00000000000000000000000000000000-0000000000000000-01";
-        let mut bits = 0;
-        for (index, digit) in parent.iter_mut().enumerate() {
-            if matches!(index, 3 | 19 | 36) {
+        for at in [3, 19, 36] {
+            if let Some(digits) = parent.get_mut(at..at + 16) {
                 // Not all zero, which is not a trace.
-                bits = random() | 1;
-            }
-            if matches!(index, 3..=34 | 36..=51) {
-                let nibble = u8::try_from(bits & 0xf).unwrap_or_default();
-                *digit = if nibble < 10 {
-                    b'0' + nibble
-                } else {
-                    b'a' + nibble - 10
-                };
-                bits >>= 4;
+                digits.copy_from_slice(&hex::digits_of_u64(random() | 1));
             }
         }
         Self {

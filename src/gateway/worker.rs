@@ -105,7 +105,7 @@ pub struct Worker {
     pub(super) drain: DrainWatcher,
     /// First half of the ids of this worker's requests.
     id_prefix: u64,
-    requests: Cell<u64>,
+    requests: Cell<u32>,
     random: Cell<u64>,
 }
 

@@ -15,6 +15,9 @@ impl<'a> Host<'a> {
     /// Reads `uri-host [ ":" port ]`. User information, an empty host and anything beyond letters, digits, `-`, `_`,
     /// `.` and an address in brackets are refused.
     pub fn read(authority: &'a str) -> Result<Self, BadHost> {
+        if is_normal(authority) {
+            return Ok(Self(Cow::Borrowed(authority)));
+        }
         let (name, port) = split_port(authority)?;
         let is_port = |port: &str| {
             port.is_empty() || port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
@@ -44,6 +47,15 @@ impl<'a> Host<'a> {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether there is nothing to look at any closer: a name in lower case without a port.
+fn is_normal(authority: &str) -> bool {
+    let is_plain = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    (1..=255).contains(&authority.len())
+        && authority.bytes().all(is_plain)
+        && !authority.starts_with('.')
+        && !authority.ends_with('.')
 }
 
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), BadHost> {

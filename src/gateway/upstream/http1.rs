@@ -5,8 +5,9 @@
 //! goes on beside its response or a tunnel, the connection gets a task of its own.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 
 use http::header::UPGRADE;
 use http::{Request, Response};
@@ -31,15 +32,65 @@ pub(in crate::gateway) struct Connection {
 #[derive(Debug)]
 enum Driver {
     /// Whoever has the connection polls it.
-    Holder(Box<http1::Connection<TokioIo<UpstreamStream>, RequestBody>>),
+    Holder(
+        Box<http1::Connection<TokioIo<UpstreamStream>, RequestBody>>,
+        Relay,
+    ),
     /// A task, which ends when the sender is dropped or the server closes.
     Task,
     /// The connection has ended; what came of it was told to the sender.
     Over,
 }
 
-/// What was sent, and not answered yet.
-type Answer<T> = Result<Response<Incoming>, TrySendError<T>>;
+/// What the connection wakes: the task that drives it at the time, and nobody while it is idle.
+///
+/// Without it a connection would go on waking the task that had it last, and above all at the very moment when the next
+/// one hands it a request, which polls that whole request once more for nothing.
+#[derive(Debug)]
+struct Relay {
+    waker: Waker,
+    target: Arc<Target>,
+}
+
+#[derive(Debug, Default)]
+struct Target(Mutex<Option<Waker>>);
+
+/// What became of a request: the head of the response, or the request where nothing of it was sent.
+pub(in crate::gateway) type Answer = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+impl Wake for Target {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let target = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waker) = &*target {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Relay {
+    fn new() -> Self {
+        let target = Arc::<Target>::default();
+        Self {
+            waker: Arc::clone(&target).into(),
+            target,
+        }
+    }
+
+    fn lead_to(&self, waker: &Waker) {
+        let mut target = self.target.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !target.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *target = Some(waker.clone());
+        }
+    }
+
+    fn lead_nowhere(&self) {
+        *self.target.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
 
 impl Connection {
     /// Begins HTTP/1.1 on a stream.
@@ -52,7 +103,7 @@ impl Connection {
             .ok()?;
         Some(Self {
             sender,
-            driver: Driver::Holder(Box::new(connection)),
+            driver: Driver::Holder(Box::new(connection), Relay::new()),
         })
     }
 
@@ -67,10 +118,21 @@ impl Connection {
 
     /// Lets it read and write what it can. The task is woken once it can do more.
     pub(in crate::gateway) fn drive(&mut self, cx: &mut Context<'_>) {
-        if let Driver::Holder(connection) = &mut self.driver
-            && Pin::new(connection).poll(cx).is_ready()
-        {
-            self.driver = Driver::Over;
+        if let Driver::Holder(connection, relay) = &mut self.driver {
+            relay.lead_to(cx.waker());
+            if Pin::new(connection)
+                .poll(&mut Context::from_waker(&relay.waker))
+                .is_ready()
+            {
+                self.driver = Driver::Over;
+            }
+        }
+    }
+
+    /// Nobody drives it for now.
+    pub(in crate::gateway) fn rest(&mut self) {
+        if let Driver::Holder(_, relay) = &self.driver {
+            relay.lead_nowhere();
         }
     }
 
@@ -80,7 +142,7 @@ impl Connection {
     /// once more for nothing.
     fn follow<T>(&self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         match self.driver {
-            Driver::Holder(_) => poll(&mut Context::from_waker(Waker::noop())),
+            Driver::Holder(..) => poll(&mut Context::from_waker(Waker::noop())),
             Driver::Task | Driver::Over => poll(cx),
         }
     }
@@ -95,28 +157,27 @@ impl Connection {
         .is_ok()
     }
 
-    /// Hands a request over; nothing is written before it is driven.
+    /// Hands a request over; nothing is written before it is driven. The answer comes by [`Self::poll_answer`].
+    ///
+    /// In a box: futures that hold one another by value are copied with each step of their way.
     pub(in crate::gateway) fn send(
         &mut self,
         request: Request<RequestBody>,
-    ) -> impl Future<Output = Answer<Request<RequestBody>>> + use<> {
+    ) -> Pin<Box<dyn Future<Output = Answer>>> {
         if request.headers().contains_key(UPGRADE) {
             self.hand_to_task();
         }
-        self.sender.try_send_request(request)
+        Box::pin(self.sender.try_send_request(request))
     }
 
-    /// Drives it until what was sent has its answer.
-    pub(in crate::gateway) async fn until_answered<T>(
+    /// Drives it, and looks whether what was sent has its answer.
+    pub(in crate::gateway) fn poll_answer(
         &mut self,
-        sent: impl Future<Output = Answer<T>>,
-    ) -> Answer<T> {
-        let mut sent = pin!(sent);
-        poll_fn(|cx| {
-            self.drive(cx);
-            self.follow(cx, |cx| sent.as_mut().poll(cx))
-        })
-        .await
+        sent: &mut Pin<Box<dyn Future<Output = Answer>>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Answer> {
+        self.drive(cx);
+        self.follow(cx, |cx| sent.as_mut().poll(cx))
     }
 
     /// Polls the body of a response, and drives the connection only where there is nothing of it yet.
@@ -125,8 +186,10 @@ impl Connection {
         cx: &mut Context<'_>,
         mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        if matches!(self.driver, Driver::Holder(_)) {
-            let part = self.follow(cx, &mut poll);
+        if let Driver::Holder(_, relay) = &self.driver {
+            // Taking a part wakes the connection; whoever takes it is awake.
+            relay.lead_nowhere();
+            let part = poll(&mut Context::from_waker(Waker::noop()));
             if part.is_ready() {
                 return part;
             }
@@ -138,7 +201,7 @@ impl Connection {
     /// Lets a task drive it from now on.
     pub(in crate::gateway) fn hand_to_task(&mut self) {
         match std::mem::replace(&mut self.driver, Driver::Task) {
-            Driver::Holder(connection) => {
+            Driver::Holder(connection, _) => {
                 tokio::task::spawn_local(async move { drop(connection.with_upgrades().await) });
             }
             was => self.driver = was,

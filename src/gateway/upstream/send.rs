@@ -35,12 +35,11 @@ pub(in crate::gateway) struct Sent {
 
 /// Sends a request that no idle connection could take at once, first of all to the server that was chosen for it.
 pub(in crate::gateway) async fn send(
-    request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     servers: &Servers,
     chosen: ServerId,
     connect_timeout: Duration,
 ) -> Sent {
-    let mut request = Box::new(request);
     let mut tried = [chosen; SERVERS];
     let mut server = chosen;
     for attempt in 1..=SERVERS {
