@@ -129,7 +129,7 @@ impl Recipient {
                 let parties = [party("apu").unwrap_or_default(), party("apv").unwrap_or_default()];
                 let public = own.compute_public_key().unwrap();
                 let public = UnparsedPublicKey::new(curve(name), public.as_ref());
-                let derived = agreement::agree(&ephemeral, &public, (), |secret| {
+                let derived = agreement::agree(&ephemeral, public, (), |secret| {
                     Ok(concat_kdf(secret, id, &parties, length))
                 });
                 let derived = derived.unwrap();
@@ -194,10 +194,10 @@ fn key_length(enc: &str) -> usize {
 fn concat_kdf(secret: &[u8], id: &str, parties: &[Vec<u8>; 2], length: usize) -> Vec<u8> {
     let mut info = Vec::new();
     for part in [id.as_bytes(), &parties[0], &parties[1]] {
-        info.extend((part.len() as u32).to_be_bytes());
+        info.extend(u32::try_from(part.len()).unwrap().to_be_bytes());
         info.extend(part);
     }
-    info.extend((length as u32 * 8).to_be_bytes());
+    info.extend(u32::try_from(length * 8).unwrap().to_be_bytes());
     let mut derived = Vec::new();
     for round in 1_u32.. {
         if derived.len() >= length {

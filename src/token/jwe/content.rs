@@ -31,7 +31,7 @@ impl Content {
     /// Whether the lengths, which everybody can see, are those of the algorithm.
     pub(super) fn fits(&self, alg: ContentAlg) -> bool {
         use ContentAlg::{A128CbcHs256, A128Gcm, A192CbcHs384, A192Gcm, A256CbcHs512, A256Gcm};
-        let is_blocks = !self.ciphertext.is_empty() && self.ciphertext.len() % BLOCK == 0;
+        let is_blocks = !self.ciphertext.is_empty() && self.ciphertext.len().is_multiple_of(BLOCK);
         let (iv, tag) = (self.iv.len(), self.tag.len());
         match alg {
             A128Gcm | A192Gcm | A256Gcm => (iv, tag) == (12, 16),

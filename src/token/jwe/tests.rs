@@ -26,11 +26,8 @@ fn open(token: &str, keys: &Arc<DecryptionKeys>) -> Result<Vec<u8>, TokenError> 
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u8> = text
-        .chars()
-        .map(|digit| digit.to_digit(16).unwrap() as u8)
-        .collect();
-    digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(byte).collect()
 }
 
 fn keys_of(jwk: &serde_json::Value, only: Option<EncryptionAlg>) -> Result<Arc<DecryptionKeys>, KeyFault> {
