@@ -6,6 +6,7 @@
 mod api;
 mod definition;
 mod dpop;
+mod encryption;
 mod issuer;
 mod listener;
 mod requirement;

@@ -7,10 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use prometheus::Histogram;
 
 use super::deadline::Deadlines;
+use super::decryption::Decryption;
 use super::pool::ServerPool;
 use super::request_id::RequestId;
 use super::upstream::Servers;
@@ -44,6 +46,7 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// One line per request.
     pub access_log: AccessLog,
+    pub(super) decryption: Decryption,
     pub(super) decide_timer: Histogram,
     /// For requests that met no route.
     pub(super) unrouted: RouteMetrics,
@@ -67,6 +70,7 @@ impl Shared {
             settings,
             tokens,
             proofs,
+            decryption: Decryption::new(thread::available_parallelism().map_or(1, usize::from)),
             decide_timer: metrics.stage(Stage::Decide),
             unrouted: metrics.route("", ""),
             metrics,

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use super::possession::Held;
 use super::table::{Api, ApiId, Preflight, Route, RouteId};
 use super::{Mode, Reason, Requirement};
-use crate::token::{Principal, ProofError, Scheme, TokenError, UnixSeconds};
+use crate::token::{Principal, ProofError, Scheme, SealedToken, TokenError, UnixSeconds};
 
 /// Leave to forward one request.
 #[derive(Debug)]
@@ -118,6 +118,14 @@ impl Denial {
     pub fn key_miss(&self) -> Option<KeyMiss<'_>> {
         match &self.detail {
             Some(TokenError::UnknownKid { issuer, kid }) if !kid.is_empty() => Some(KeyMiss { issuer, kid }),
+            _ => None,
+        }
+    }
+
+    /// The encrypted token that would have to be opened for another verdict.
+    pub fn sealed(&self) -> Option<&Arc<SealedToken>> {
+        match &self.detail {
+            Some(TokenError::Sealed(token)) => Some(token),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ mod binding;
 mod claims;
 mod dpop;
 mod json;
+mod jwe;
 mod jwk;
 mod jws;
 mod keys;
@@ -20,6 +21,10 @@ pub use bearer::{BearerError, BearerToken, Scheme, bearer_token};
 pub use binding::{Binding, ProofError, Thumbprint};
 pub use dpop::{PROOF_ALGORITHMS, Proof, ProofScope, ProofTimes, check_proof};
 pub use json::{Json, JsonError, Number};
+pub use jwe::{
+    DecryptionKey, DecryptionKeys, Encryption, KeyFault, MAX_DECRYPTION_KEYS, OpenedToken, SealedToken,
+    Unencrypted, public_thumbprint,
+};
 pub use jwk::{JwksError, KeySet, SkippedKey, WhySkipped};
 pub use jws::{Jws, MalformedJws};
 pub use keys::{VerificationKey, VerificationKeys};
@@ -46,6 +51,21 @@ pub enum TokenError {
     /// `alg` is another one than the definition says.
     #[error("the token is signed with another algorithm than the API asks for")]
     AlgMismatch,
+    /// `alg` or `enc` of an encrypted token names nothing that is implemented.
+    #[error("the token is encrypted with an algorithm that is not supported")]
+    UnsupportedEncryption,
+    /// `alg` of an encrypted token is another one than the definition says.
+    #[error("the token is encrypted with another algorithm than the definition says")]
+    EncryptionMismatch,
+    /// Only signed, where the API takes encrypted tokens.
+    #[error("the token is not encrypted")]
+    Unencrypted,
+    /// Encrypted, and not opened yet: whoever is told so opens it and asks once more.
+    #[error("the token is encrypted and could not be decrypted in time")]
+    Sealed(std::sync::Arc<SealedToken>),
+    /// Not encrypted for a key of the API, or not what was encrypted.
+    #[error("the token cannot be decrypted")]
+    DecryptionFailed,
     /// `typ` is not that of an access token of this profile, or the claims are those of an ID token.
     #[error("the token is not an access token of the profile that the API asks for")]
     WrongType,

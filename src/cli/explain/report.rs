@@ -12,7 +12,7 @@ use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route
 use crate::token::{Json, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 23] = [
+const CHECKS: [(&str, &[Reason]); 24] = [
     (
         "request",
         &[
@@ -34,6 +34,7 @@ const CHECKS: [(&str, &[Reason]); 23] = [
         ],
     ),
     ("token form", &[Reason::TokenTooLarge, Reason::MalformedToken]),
+    ("encryption", &[Reason::Unencrypted, Reason::DecryptionFailed]),
     ("algorithm", &[Reason::UnsupportedAlg, Reason::AlgMismatch]),
     ("token type", &[Reason::WrongType]),
     ("issuer", &[Reason::IssuerMismatch]),
@@ -226,12 +227,15 @@ fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> 
         .collect()
 }
 
-/// The reason by which the failed check is found. `iss` is looked at before the other claims.
+/// The reason by which the failed check is found, where the reason itself stands for several. `iss` is looked at before
+/// the other claims.
 fn failing(denial: &Denial) -> Reason {
     match denial.detail {
         Some(TokenError::MissingClaim("iss") | TokenError::MalformedClaim("iss")) => Reason::IssuerMismatch,
         // A binding that the API does not look at is a claim that it does not take.
         Some(TokenError::DpopMissing | TokenError::CertificateMissing) => Reason::MalformedClaim,
+        // That of the encryption, not of the signature.
+        Some(TokenError::UnsupportedEncryption | TokenError::EncryptionMismatch) => Reason::DecryptionFailed,
         _ => denial.reason,
     }
 }
