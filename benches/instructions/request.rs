@@ -70,6 +70,7 @@ fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: 
         VerifiedTokens::new(1_000, &metrics).unwrap(),
         Arc::new(metrics.clone()),
         AccessLog::start(&log, metrics.access_log_dropped.clone()).unwrap(),
+        Arc::default(),
     );
     on_a_worker(async {
         let (_trigger, watcher) = drain();

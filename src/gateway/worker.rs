@@ -15,7 +15,7 @@ use super::pool::ServerPool;
 use super::request_id::RequestId;
 use super::upstream::Servers;
 use super::verified::{RecentTokens, VerifiedTokens};
-use crate::net::{DrainWatcher, Limits, Timeouts};
+use crate::net::{DrainWatcher, Limits, MemoryPressure, Timeouts};
 use crate::policy::Permit;
 use crate::snapshot::handoff::Reader;
 use crate::snapshot::{Endpoint, Server, Snapshot};
@@ -41,6 +41,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// One line per request.
     pub access_log: AccessLog,
+    /// Whether requests are taken on.
+    pub(super) memory: Arc<MemoryPressure>,
     pub(super) decide_timer: Histogram,
     /// For requests that met no route.
     pub(super) unrouted: RouteMetrics,
@@ -58,6 +60,7 @@ impl Shared {
         tokens: VerifiedTokens,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
+        memory: Arc<MemoryPressure>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
@@ -66,6 +69,7 @@ impl Shared {
             unrouted: metrics.route("", ""),
             metrics,
             access_log,
+            memory,
             series: Mutex::default(),
         })
     }
