@@ -26,6 +26,9 @@ mod reasons;
 #[path = "it/algorithms.rs"]
 mod algorithms;
 
+#[path = "it/encrypted.rs"]
+mod encrypted;
+
 #[path = "it/raw.rs"]
 mod raw;
 

@@ -15,6 +15,7 @@ use crate::net::{ListenerSettings, PairFiles};
 use crate::policy::{Conditions, RequirementPlan};
 use crate::snapshot::{ApiPlan, RoutePlan, ServerAddress, UpstreamPlan, UpstreamProtocol};
 use crate::telemetry::AccessLogOutput;
+use crate::token::Unencrypted;
 
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
@@ -128,6 +129,9 @@ fn api(api: &ApiPlan) -> Value {
         "definition": serde_json::to_value(api.definition.as_ref()).unwrap_or_default(),
         "issuers": api.issuers,
         "signing_secret": api.signing_secret.as_ref().map(|_| "[redacted]"),
+        // What names a key is no secret.
+        "decryption_keys": api.encryption.as_ref().map(|encryption| encryption.keys.thumbprints().collect::<Vec<_>>()),
+        "accept_unencrypted": api.encryption.as_ref().map(|encryption| encryption.unencrypted == Unencrypted::Accept),
         "hosts": api.hosts,
         "public_url": api.public_url,
         "mode": name(api.mode),

@@ -5,6 +5,7 @@
 
 mod api;
 mod definition;
+mod encryption;
 mod issuer;
 mod listener;
 mod requirement;

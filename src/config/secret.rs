@@ -1,6 +1,6 @@
 //! Secrets that stand elsewhere: `env:NAME` and `file:PATH`.
 //!
-//! Used for `signing_secret`. A secret never stands in the configuration itself, and no fault ever quotes one, nor
+//! Used for `signing_secret` and `decryption_keys`. A secret never stands in the configuration itself, and no fault ever quotes one, nor
 //! what was written in its place: that may be the secret.
 
 use zeroize::Zeroizing;

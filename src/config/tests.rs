@@ -1,5 +1,6 @@
 //! Tests of whole configurations, without a disk and without an environment.
 
+mod encryption;
 mod listeners;
 
 use std::collections::HashMap;
@@ -456,9 +457,11 @@ fn faults_of_apis() {
         "openapi: openapi.yaml",
         "`openapi` is not supported by this version",
     );
+    bad_api("decryption_keys: []", "`decryption_keys` must not be empty");
+    bad_api("decryption_keys: [a]", "`decryption_keys` must refer to a secret");
     bad_api(
-        "decryption_keys: [file:a]",
-        "`decryption_keys` is not supported by this version",
+        "accept_unencrypted: true",
+        "`accept_unencrypted` is only for APIs with `decryption_keys`",
     );
     bad_api("forward: {token: drop}", "`token` cannot be `drop`");
     for header in [
@@ -674,19 +677,15 @@ fn a_definition_at_fault_is_reported_in_its_own_file() {
 
 #[test]
 fn what_nobody_would_check_is_refused() {
-    for member in [
-        r#""proof_of_possession": {"mechanism": "dpop", "required": true}"#,
-        r#""token_encryption": {"format": "compact-nested-jwe", "encryption_key": {"alg": "RSA-OAEP-256", "pem": "x"}}"#,
-    ] {
-        let items = format!("{{\"identifier\": \"urn:items\", {member}}}");
-        let faults = Memory::with(&one_api("", &["{path: /a, require: public}"]))
-            .file("etc/items.json", items)
-            .faults();
-        assert!(
-            faults.len() == 1 && faults[0].contains("not supported by this version: `"),
-            "{faults:?}"
-        );
-    }
+    let items =
+        r#"{"identifier": "urn:items", "proof_of_possession": {"mechanism": "dpop", "required": true}}"#;
+    let faults = Memory::with(&one_api("", &["{path: /a, require: public}"]))
+        .file("etc/items.json", items)
+        .faults();
+    assert!(
+        faults.len() == 1 && faults[0].contains("not supported by this version: `"),
+        "{faults:?}"
+    );
     let items = r#"{"identifier": "urn:items", "proof_of_possession": {"mechanism": "dpop", "required": false}, "token_encryption": null}"#;
     assert!(
         Memory::with(&one_api("", &["{path: /a, require: public}"]))

@@ -1,13 +1,14 @@
 //! The data plane: one request from head to response. With `net`, the only async code on a request's path.
 //!
 //! Read `service` first. A worker is one thread: nothing in here is shared between workers but the snapshot, the cache
-//! of verified tokens, metrics and the access log. It must never write the snapshot, and never do I/O other than
+//! of verified tokens, the threads that decrypt, metrics and the access log. It must never write the snapshot, and never do I/O other than
 //! forwarding.
 
 mod asks;
 mod body;
 mod client;
 mod deadline;
+mod decryption;
 mod forward;
 mod grpc;
 mod headers;
@@ -25,6 +26,7 @@ mod stream;
 mod trace;
 mod upgrade;
 mod upstream;
+mod verdict;
 mod verified;
 mod websocket;
 mod worker;

@@ -134,6 +134,15 @@ impl Record {
             .observe(elapsed.as_secs_f64());
     }
 
+    /// A request waited for its token to be decrypted.
+    pub(super) fn waited_for_decryption(&self, elapsed: Duration) {
+        self.worker
+            .shared
+            .metrics
+            .stage(Stage::Decrypt)
+            .observe(elapsed.as_secs_f64());
+    }
+
     /// The request is refused.
     pub(super) fn refused(&mut self, view: &Rc<View>, denial: &Denial) {
         self.decided_on(

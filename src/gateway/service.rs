@@ -26,11 +26,12 @@ use super::sanitize::SanitizedHead;
 use super::serving::Serving;
 use super::stream::{StreamEnd, is_stream};
 use super::upgrade::Handshake;
-use super::verified::CachedVerifier;
+use super::verdict::{Judged, Verdict, Waiting, denial};
+use super::verified::{CachedVerifier, OpenedVerifier};
 use super::worker::{View, Worker};
-use crate::policy::{Decision, Denial, KeyMiss, Permit, Reason, RouteId, decide};
+use crate::policy::{Decision, Denial, Permit, Reason, RouteId, decide};
 use crate::snapshot::handoff::MissAnswer;
-use crate::token::UnixSeconds;
+use crate::token::{OpenedToken, UnixSeconds};
 
 /// How long a request waits for a key that is being fetched.
 const KEY_PATIENCE: Duration = Duration::from_secs(2);
@@ -81,9 +82,9 @@ impl Worker {
         }
         match self.decide(view, head, &job.record) {
             Judged::Now(verdict) => self.act(verdict, job),
-            Judged::AfterFetch(fetches) => Serving::Later(Box::pin(async move {
+            Judged::Later(waiting) => Serving::Later(Box::pin(async move {
                 let verdict = match SanitizedHead::read(&job.parts, &self.shared.settings.limits) {
-                    Ok(head) => self.decide_again(fetches, head, &job.record).await,
+                    Ok(head) => self.decide_later(waiting, head, &job.record).await,
                     Err(reason) => Verdict::of(self.view(), Denial::of(reason)),
                 };
                 match self.act(verdict, job).await {
@@ -121,29 +122,49 @@ impl Worker {
     fn decide(&self, view: Rc<View>, head: SanitizedHead<'_>, record: &Record) -> Judged {
         let decision = self.decide_now(&view, head);
         record.decided();
-        let asked = key_miss(&decision).and_then(|miss| {
+        self.judge(view, decision, record)
+    }
+
+    /// Whether a decision stands, or something is lacking that can be had.
+    pub(super) fn judge(&self, view: Rc<View>, decision: Decision, record: &Record) -> Judged {
+        let Some(denial) = denial(&decision) else {
+            return Judged::Now(Verdict::new(view, decision));
+        };
+        if denial.sealed().is_some() {
+            return Judged::Later(Waiting::Opening(Box::new(Verdict {
+                retry_after: Some(1),
+                ..Verdict::new(view, decision)
+            })));
+        }
+        let asked = denial.key_miss().and_then(|miss| {
             let answer = view.snapshot.misses(miss.issuer)?.ask(miss.kid, Instant::now());
             record.asked_for_key(miss.issuer, &answer);
             Some(answer)
         });
         Judged::Now(match (decision, asked) {
-            (Decision::Refuse(_), Some(MissAnswer::Wait(fetches))) => return Judged::AfterFetch(fetches),
+            (Decision::Refuse(_), Some(MissAnswer::Wait(fetches))) => {
+                return Judged::Later(Waiting::Fetch(fetches));
+            }
             (Decision::Refuse(denial), Some(MissAnswer::CoolingDown { retry_after })) => {
                 Verdict::keys_unavailable(view, denial, retry_after)
             }
             // Absent: a set that was fetched since does not have it. A route that only reports does not wait.
-            (decision, _) => Verdict {
-                view,
-                decision,
-                retry_after: None,
-            },
+            (decision, _) => Verdict::new(view, decision),
         })
     }
 
+    async fn decide_later(&self, waiting: Waiting, head: SanitizedHead<'_>, record: &Record) -> Verdict {
+        match waiting {
+            Waiting::Fetch(fetches) => self.decide_again(fetches, None, head, record).await,
+            Waiting::Opening(full) => self.open_and_decide(*full, head, record).await,
+        }
+    }
+
     /// Waits for a fetch, at most for a short while, and decides once more on what is known then.
-    async fn decide_again(
+    pub(super) async fn decide_again(
         &self,
         mut fetches: watch::Receiver<u64>,
+        opened: Option<&OpenedToken>,
         head: SanitizedHead<'_>,
         record: &Record,
     ) -> Verdict {
@@ -156,8 +177,12 @@ impl Worker {
             .await;
         record.waited_for_key(began.elapsed());
         let view = self.view();
-        let decision = self.decide_now(&view, head);
-        let answer = key_miss(&decision)
+        let decision = match opened {
+            None => self.decide_now(&view, head),
+            Some(opened) => self.decide_opened(&view, head, opened),
+        };
+        let answer = denial(&decision)
+            .and_then(Denial::key_miss)
             .and_then(|miss| Some(view.snapshot.misses(miss.issuer)?.ask(miss.kid, Instant::now())));
         match (decision, answer) {
             (Decision::Refuse(denial), Some(MissAnswer::CoolingDown { retry_after })) => {
@@ -166,21 +191,34 @@ impl Worker {
             (Decision::Refuse(denial), Some(MissAnswer::Wait(_))) => {
                 Verdict::keys_unavailable(view, denial, KEY_PATIENCE)
             }
-            (decision, _) => Verdict {
-                view,
-                decision,
-                retry_after: None,
-            },
+            (decision, _) => Verdict::new(view, decision),
         }
     }
 
-    fn decide_now(&self, view: &View, head: SanitizedHead<'_>) -> Decision {
-        let verifier = CachedVerifier {
+    pub(super) fn decide_now(&self, view: &View, head: SanitizedHead<'_>) -> Decision {
+        let verifier = self.verifier(view);
+        decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
+    }
+
+    pub(super) fn decide_opened(
+        &self,
+        view: &View,
+        head: SanitizedHead<'_>,
+        opened: &OpenedToken,
+    ) -> Decision {
+        let verifier = OpenedVerifier {
+            cached: self.verifier(view),
+            opened,
+        };
+        decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
+    }
+
+    fn verifier(&self, view: &View) -> CachedVerifier<'_> {
+        CachedVerifier {
             tokens: &self.shared.tokens,
             recent: &self.recent,
             generation: view.snapshot.generation,
-        };
-        decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
+        }
     }
 
     /// How long a stream of a route may be silent.
@@ -325,50 +363,6 @@ fn failed(
         ..Denial::of(reason)
     };
     reply.refuse(&denial, &view.snapshot.table, None, record)
-}
-
-/// What came of the first look at a request.
-enum Judged {
-    Now(Verdict),
-    /// Only a key is lacking, and it is being fetched.
-    AfterFetch(watch::Receiver<u64>),
-}
-
-/// A decision and the view that it belongs to.
-struct Verdict {
-    view: Rc<View>,
-    decision: Decision,
-    retry_after: Option<u64>,
-}
-
-impl Verdict {
-    fn of(view: Rc<View>, denial: Denial) -> Self {
-        Self {
-            view,
-            decision: Decision::Refuse(denial),
-            retry_after: None,
-        }
-    }
-
-    /// Nobody can say yet whether the token is good.
-    fn keys_unavailable(view: Rc<View>, denial: Denial, retry_after: Duration) -> Self {
-        let denial = Denial {
-            reason: Reason::KeysUnavailable,
-            ..denial
-        };
-        Self {
-            view,
-            decision: Decision::Refuse(denial),
-            retry_after: Some(retry_after.as_secs() + 1),
-        }
-    }
-}
-
-fn key_miss(decision: &Decision) -> Option<KeyMiss<'_>> {
-    match decision {
-        Decision::Refuse(denial) => denial.key_miss(),
-        Decision::Forward(permit) => permit.shadow().and_then(Denial::key_miss),
-    }
 }
 
 /// The one wall clock of the data plane.

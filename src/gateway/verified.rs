@@ -15,7 +15,7 @@ use prometheus::Histogram;
 
 use crate::policy::Api;
 use crate::telemetry::{CacheMetrics, Metrics, Stage};
-use crate::token::{Principal, TokenError, UnixSeconds, VerifyToken};
+use crate::token::{OpenedToken, Principal, TokenError, UnixSeconds, VerifyToken};
 
 /// No entry is kept longer, whatever its `exp`.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -24,11 +24,12 @@ const LONGEST: Duration = Duration::from_secs(300);
 const RECENT: usize = 256;
 
 type Digest = [u8; 16];
+type Principals = Cache<Digest, Arc<Principal>, BuildHasherDefault<FirstBytes>>;
 
 /// Verified tokens of all workers.
 #[derive(Debug)]
 pub struct VerifiedTokens {
-    cache: Option<Cache<Digest, Arc<Principal>, BuildHasherDefault<FirstBytes>>>,
+    cache: Option<Principals>,
     /// Random, and never leaves the process.
     key: LessSafeKey,
     metrics: CacheMetrics,
@@ -48,6 +49,14 @@ pub(super) struct CachedVerifier<'a> {
     pub(super) tokens: &'a VerifiedTokens,
     pub(super) recent: &'a RecentTokens,
     pub(super) generation: u64,
+}
+
+/// Verifies a token that came encrypted and has been opened, and keeps what came of it under the token as it came: the
+/// next request with it finds it where it finds any other.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenedVerifier<'a> {
+    pub(super) cached: CachedVerifier<'a>,
+    pub(super) opened: &'a OpenedToken,
 }
 
 impl RecentTokens {
@@ -106,6 +115,21 @@ impl VerifiedTokens {
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
+    /// Counts a token that was verified anew, and keeps it where it is good.
+    fn admit(
+        &self,
+        cache: &Principals,
+        digest: Digest,
+        started: Instant,
+        verified: Result<Principal, TokenError>,
+    ) -> Result<Arc<Principal>, TokenError> {
+        self.metrics.misses.inc();
+        self.verify_timer.observe(started.elapsed().as_secs_f64());
+        let principal = Arc::new(verified?);
+        cache.insert(digest, Arc::clone(&principal));
+        Ok(principal)
+    }
+
     /// The tag of AES-GCM over the token, with snapshot and API as the nonce: GHASH, which is a universal hash under the
     /// secret key. Whoever does not have the key finds two tokens with one tag no better than by guessing 128 bits, and
     /// tags are seen by nobody, which is what makes a nonce that serves for many tokens harmless.
@@ -140,13 +164,26 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
             }
             return Ok(principal);
         }
-        self.tokens.metrics.misses.inc();
         let started = Instant::now();
-        let verified = api.verifier.verify(token, now);
-        self.tokens.verify_timer.observe(started.elapsed().as_secs_f64());
-        let principal = Arc::new(verified?);
-        cache.insert(digest, Arc::clone(&principal));
-        Ok(principal)
+        match api.verifier.verify(token, now) {
+            // Whoever opens it comes back, and is counted then.
+            Err(TokenError::Sealed(sealed)) => Err(TokenError::Sealed(sealed)),
+            verified => self.tokens.admit(cache, digest, started, verified),
+        }
+    }
+}
+
+impl VerifyToken<Api> for OpenedVerifier<'_> {
+    fn verify(&self, api: &Api, token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError> {
+        let CachedVerifier {
+            tokens, generation, ..
+        } = self.cached;
+        let started = Instant::now();
+        let verified = api.verifier.verify_opened(token, self.opened, now);
+        match (&tokens.cache, tokens.digest(generation, api, token)) {
+            (Some(cache), Some(digest)) => tokens.admit(cache, digest, started, verified),
+            _ => verified.map(Arc::new),
+        }
     }
 }
 

@@ -7,10 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use prometheus::Histogram;
 
 use super::deadline::Deadlines;
+use super::decryption::Decryption;
 use super::pool::ServerPool;
 use super::request_id::RequestId;
 use super::upstream::Servers;
@@ -43,6 +45,7 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// Whether requests are taken on.
     pub(super) memory: Arc<MemoryPressure>,
+    pub(super) decryption: Decryption,
     pub(super) decide_timer: Histogram,
     /// For requests that met no route.
     pub(super) unrouted: RouteMetrics,
@@ -65,6 +68,7 @@ impl Shared {
         Arc::new(Self {
             settings,
             tokens,
+            decryption: Decryption::new(thread::available_parallelism().map_or(1, usize::from)),
             decide_timer: metrics.stage(Stage::Decide),
             unrouted: metrics.route("", ""),
             metrics,

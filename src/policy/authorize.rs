@@ -9,7 +9,7 @@ use http::HeaderValue;
 
 use super::table::{Api, ApiId, Preflight, Route, RouteId};
 use super::{Mode, Reason, Requirement};
-use crate::token::{Principal, TokenError, UnixSeconds};
+use crate::token::{Principal, SealedToken, TokenError, UnixSeconds};
 
 /// Leave to forward one request.
 #[derive(Debug)]
@@ -105,6 +105,14 @@ impl Denial {
     pub fn key_miss(&self) -> Option<KeyMiss<'_>> {
         match &self.detail {
             Some(TokenError::UnknownKid { issuer, kid }) if !kid.is_empty() => Some(KeyMiss { issuer, kid }),
+            _ => None,
+        }
+    }
+
+    /// The encrypted token that would have to be opened for another verdict.
+    pub fn sealed(&self) -> Option<&Arc<SealedToken>> {
+        match &self.detail {
+            Some(TokenError::Sealed(token)) => Some(token),
             _ => None,
         }
     }

@@ -53,6 +53,8 @@ impl Reason {
             | Self::TokenTooLarge
             | Self::UnsupportedAlg
             | Self::AlgMismatch
+            | Self::Unencrypted
+            | Self::DecryptionFailed
             | Self::UnknownKid
             | Self::BadSignature
             | Self::WrongType

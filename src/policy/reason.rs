@@ -33,6 +33,8 @@ pub enum Reason {
     TokenTooLarge,
     UnsupportedAlg,
     AlgMismatch,
+    Unencrypted,
+    DecryptionFailed,
     UnknownKid,
     BadSignature,
     WrongType,
@@ -120,7 +122,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 46] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
@@ -140,6 +142,8 @@ impl Reason {
         Self::TokenTooLarge,
         Self::UnsupportedAlg,
         Self::AlgMismatch,
+        Self::Unencrypted,
+        Self::DecryptionFailed,
         Self::UnknownKid,
         Self::BadSignature,
         Self::WrongType,
@@ -190,7 +194,9 @@ impl Reason {
             Self::MalformedToken => facts("malformed_token", 401, C::InvalidToken, S::Token, "the token cannot be read"),
             Self::TokenTooLarge => facts("token_too_large", 401, C::InvalidToken, S::Token, "the token is too large"),
             Self::UnsupportedAlg => facts("unsupported_alg", 401, C::InvalidToken, S::Token, "the algorithm of the token is not supported"),
-            Self::AlgMismatch => facts("alg_mismatch", 401, C::InvalidToken, S::Token, "the token is signed with another algorithm than the API asks for"),
+            Self::AlgMismatch => facts("alg_mismatch", 401, C::InvalidToken, S::Token, "the token uses another algorithm than the API asks for"),
+            Self::Unencrypted => facts("unencrypted", 401, C::InvalidToken, S::Token, "the token is not encrypted"),
+            Self::DecryptionFailed => facts("decryption_failed", 401, C::InvalidToken, S::Token, "the token cannot be decrypted"),
             Self::WrongType => facts("wrong_type", 401, C::InvalidToken, S::Token, "the token is not an access token of the profile that the API asks for"),
             Self::IssuerMismatch => facts("issuer_mismatch", 401, C::InvalidToken, S::Token, "the issuer is not trusted by this API"),
             Self::UnknownKid => facts("unknown_kid", 401, C::InvalidToken, S::Signature, "the issuer has no such key"),
@@ -221,7 +227,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 44]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 46]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 
@@ -288,8 +294,12 @@ impl From<&TokenError> for Reason {
         match error {
             TokenError::TooLarge => Self::TokenTooLarge,
             TokenError::Malformed(_) => Self::MalformedToken,
-            TokenError::UnsupportedAlg => Self::UnsupportedAlg,
-            TokenError::AlgMismatch => Self::AlgMismatch,
+            TokenError::UnsupportedAlg | TokenError::UnsupportedEncryption => Self::UnsupportedAlg,
+            TokenError::AlgMismatch | TokenError::EncryptionMismatch => Self::AlgMismatch,
+            TokenError::Unencrypted => Self::Unencrypted,
+            TokenError::DecryptionFailed => Self::DecryptionFailed,
+            // Nobody could be found to open it: it says nothing about the token.
+            TokenError::Sealed(_) => Self::Overloaded,
             TokenError::WrongType => Self::WrongType,
             TokenError::IssuerMismatch => Self::IssuerMismatch,
             TokenError::KeysUnavailable { .. } => Self::KeysUnavailable,

@@ -148,7 +148,8 @@ fn add_api(
             Arc::clone(&scopes),
             secret,
             issuers,
-        ),
+        )
+        .with_encryption(plan.encryption.clone()),
         preflight: plan.forward.cors_preflight,
     });
     add_routes(builder, (position, id), plan, &scopes, faults);

@@ -1,4 +1,5 @@
-//! The policy as it was configured: validated values, names instead of indexes, no keys.
+//! The policy as it was configured: validated values, names instead of indexes, no keys of
+//! issuers.
 //!
 //! `config::resolve` (and later the authority) makes a `Plan`; `compile` turns it, with the key sets of the issuers,
 //! into a `Snapshot`. A plan is plain data and is never looked at by a request.
@@ -11,6 +12,7 @@ use http::{HeaderName, Method};
 use super::UpstreamPlan;
 use crate::definition::{ApiDefinition, Secret};
 use crate::policy::{Mode, OnExpiry, PathForm, PathPattern, Preflight, RequirementPlan, Upgrade};
+use crate::token::Encryption;
 
 /// All APIs and the issuers that they trust.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +32,8 @@ pub struct ApiPlan {
     pub issuers: Vec<String>,
     /// The HMAC key of an HS* API. Present exactly when the algorithm is symmetric.
     pub signing_secret: Option<Secret>,
+    /// The keys that tokens are decrypted with, where they may be encrypted.
+    pub encryption: Option<Encryption>,
     /// Host names in lower case, without a port. Empty: every host that no other API names.
     pub hosts: Vec<String>,
     /// What clients see, without a trailing slash: `https://items.example.com`.

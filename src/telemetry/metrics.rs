@@ -69,6 +69,8 @@ pub enum Stage {
     Verify,
     /// Waiting for a key fetch.
     KeyWait,
+    /// Decrypting a token that was not in the cache, and waiting for one's turn.
+    Decrypt,
 }
 
 /// What became of an unknown `kid`.
@@ -217,7 +219,7 @@ impl Metrics {
         };
         make.build_info()?;
         register_process(registry)?;
-        for stage in [Stage::Decide, Stage::Verify, Stage::KeyWait] {
+        for stage in [Stage::Decide, Stage::Verify, Stage::KeyWait, Stage::Decrypt] {
             metrics.stage(stage);
         }
         for end in TunnelEnd::ALL {
@@ -348,6 +350,7 @@ impl Stage {
             Self::Decide => "decide",
             Self::Verify => "verify",
             Self::KeyWait => "key_wait",
+            Self::Decrypt => "decrypt",
         }
     }
 }

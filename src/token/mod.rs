@@ -6,6 +6,7 @@
 mod bearer;
 mod claims;
 mod json;
+mod jwe;
 mod jwk;
 mod jws;
 mod keys;
@@ -15,6 +16,10 @@ mod verify;
 
 pub use bearer::{BearerError, BearerToken, bearer_token};
 pub use json::{Json, JsonError, Number};
+pub use jwe::{
+    DecryptionKey, DecryptionKeys, Encryption, KeyFault, MAX_DECRYPTION_KEYS, OpenedToken, SealedToken,
+    Unencrypted, public_thumbprint,
+};
 pub use jwk::{JwksError, KeySet, SkippedKey, WhySkipped};
 pub use jws::{Jws, MalformedJws};
 pub use keys::{VerificationKey, VerificationKeys};
@@ -40,6 +45,21 @@ pub enum TokenError {
     /// `alg` is another one than the definition says.
     #[error("the token is signed with another algorithm than the API asks for")]
     AlgMismatch,
+    /// `alg` or `enc` of an encrypted token names nothing that is implemented.
+    #[error("the token is encrypted with an algorithm that is not supported")]
+    UnsupportedEncryption,
+    /// `alg` of an encrypted token is another one than the definition says.
+    #[error("the token is encrypted with another algorithm than the definition says")]
+    EncryptionMismatch,
+    /// Only signed, where the API takes encrypted tokens.
+    #[error("the token is not encrypted")]
+    Unencrypted,
+    /// Encrypted, and not opened yet: whoever is told so opens it and asks once more.
+    #[error("the token is encrypted and could not be decrypted in time")]
+    Sealed(std::sync::Arc<SealedToken>),
+    /// Not encrypted for a key of the API, or not what was encrypted.
+    #[error("the token cannot be decrypted")]
+    DecryptionFailed,
     /// `typ` is not that of an access token of this profile, or the claims are those of an ID token.
     #[error("the token is not an access token of the profile that the API asks for")]
     WrongType,

@@ -1,6 +1,6 @@
 //! `verify`: a compact token and `now` in, a [`Principal`] or a [`TokenError`] out.
 //!
-//! The order is fixed: form, algorithm, type, issuer, key of that issuer, signature, binding, audience, claims, times.
+//! The order is fixed: (decryption,) form, algorithm, type, issuer, key of that issuer, signature, binding, audience, claims, times.
 //! The algorithm comes from the definition and the key, never from the token; `jku`, `x5u`, `jwk` and `x5c` of the
 //! header are not read (RFC 8725 sections 3.1 and 3.10).
 
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::json::Json;
+use super::jwe::{self, Encryption, OpenedToken, SealedToken, Unencrypted};
 use super::jws::Jws;
 use super::principal::TimeRules;
 use super::{Principal, ScopeTable, TokenError, UnixSeconds, VerificationKey, VerificationKeys, claims};
@@ -25,6 +26,7 @@ pub struct Verifier {
     /// The key of an HS* API; then the issuers have none.
     secret: Option<VerificationKey>,
     issuers: Vec<TrustedIssuer>,
+    encryption: Option<Encryption>,
 }
 
 /// An issuer whose tokens an API accepts.
@@ -76,7 +78,14 @@ impl Verifier {
             scopes,
             secret,
             issuers,
+            encryption: None,
         }
+    }
+
+    /// The same for an API whose tokens may be encrypted.
+    #[must_use]
+    pub fn with_encryption(self, encryption: Option<Encryption>) -> Self {
+        Self { encryption, ..self }
     }
 
     /// The issuers that are trusted.
@@ -84,9 +93,46 @@ impl Verifier {
         &self.issuers
     }
 
-    /// Verifies a compact token.
+    /// Verifies a compact token. One that is encrypted comes back as [`TokenError::Sealed`].
     pub fn verify(&self, token: &str, now: UnixSeconds) -> Result<Principal, TokenError> {
         self.check_length(token)?;
+        if jwe::is_encrypted(token) {
+            let encryption = self.encryption.as_ref();
+            let encryption = encryption.ok_or(TokenError::Malformed(
+                "it is encrypted, and the API has no key for it",
+            ))?;
+            return Err(TokenError::Sealed(Arc::new(SealedToken::read(
+                token,
+                &encryption.keys,
+            )?)));
+        }
+        match &self.encryption {
+            Some(encryption) if encryption.unencrypted == Unencrypted::Refuse => Err(TokenError::Unencrypted),
+            _ => self.verify_signed(token, now),
+        }
+    }
+
+    /// Verifies an encrypted token whose content is there. A token that was opened with other keys is as good as
+    /// sealed.
+    pub fn verify_opened(
+        &self,
+        token: &str,
+        opened: &OpenedToken,
+        now: UnixSeconds,
+    ) -> Result<Principal, TokenError> {
+        self.check_length(token)?;
+        let inner = self
+            .encryption
+            .as_ref()
+            .and_then(|encryption| opened.inner(&encryption.keys));
+        match inner {
+            // What is inside must be signed: a token in a token in a token has no use.
+            Some(inner) => self.verify_signed(inner?, now),
+            None => self.verify(token, now),
+        }
+    }
+
+    fn verify_signed(&self, token: &str, now: UnixSeconds) -> Result<Principal, TokenError> {
         let jws = Jws::read(token).map_err(|malformed| TokenError::Malformed(malformed.0))?;
         self.check_header(&jws.header)?;
         let issuer = self.issuer_of(&jws.claims)?;

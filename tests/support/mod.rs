@@ -5,3 +5,4 @@ pub(crate) mod api;
 pub(crate) mod forge;
 pub(crate) mod readings;
 pub(crate) mod routes;
+pub(crate) mod seal;

@@ -90,6 +90,7 @@ pub(crate) fn api_plan(api: TestApi, hosts: &[&str], routes: Vec<RoutePlan>) -> 
         definition: Arc::new(api.definition()),
         issuers: vec![ISSUER.into()],
         signing_secret: api.alg.is_symmetric().then(|| Secret::new(api.key().secret())),
+        encryption: None,
         hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
         public_url: None,
         mode: Mode::Enforce,

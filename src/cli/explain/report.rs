@@ -12,7 +12,7 @@ use crate::policy::{Challenge, Decision, Denial, Reason, Requirement, Route, Rou
 use crate::token::{Json, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 17] = [
+const CHECKS: [(&str, &[Reason]); 18] = [
     (
         "request",
         &[
@@ -34,6 +34,7 @@ const CHECKS: [(&str, &[Reason]); 17] = [
         ],
     ),
     ("token form", &[Reason::TokenTooLarge, Reason::MalformedToken]),
+    ("encryption", &[Reason::Unencrypted, Reason::DecryptionFailed]),
     ("algorithm", &[Reason::UnsupportedAlg, Reason::AlgMismatch]),
     ("token type", &[Reason::WrongType]),
     ("issuer", &[Reason::IssuerMismatch]),
@@ -198,10 +199,13 @@ fn checks(route: Option<&Route>, denial: Option<&Denial>) -> Vec<Check> {
         .collect()
 }
 
-/// The reason by which the failed check is found. `iss` is looked at before the other claims.
+/// The reason by which the failed check is found, where the reason itself stands for several. `iss` is looked at before
+/// the other claims.
 fn failing(denial: &Denial) -> Reason {
     match denial.detail {
         Some(TokenError::MissingClaim("iss") | TokenError::MalformedClaim("iss")) => Reason::IssuerMismatch,
+        // That of the encryption, not of the signature.
+        Some(TokenError::UnsupportedEncryption | TokenError::EncryptionMismatch) => Reason::DecryptionFailed,
         _ => denial.reason,
     }
 }

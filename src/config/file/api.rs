@@ -22,6 +22,12 @@ pub(in super::super) struct Api {
     /// The HMAC key of an HS* API: `env:NAME` or `file:PATH`.
     #[schemars(regex(pattern = r"^(env|file):."))]
     pub(in super::super) signing_secret: Option<Placed<String>>,
+    /// The private keys that encrypted tokens (JWE) are decrypted with: `file:PATH` or `env:NAME` of a PEM or a JWK.
+    #[schemars(length(min = 1, max = 4))]
+    pub(in super::super) decryption_keys: Option<Vec<Placed<String>>>,
+    /// Whether tokens that are only signed are accepted beside encrypted ones. Default: where the definition has no
+    /// `token_encryption`.
+    pub(in super::super) accept_unencrypted: Option<Placed<bool>>,
     /// The host names of the API, without a port. Default: every host that no other API names.
     #[schemars(length(min = 1))]
     pub(in super::super) hosts: Option<Vec<Placed<String>>>,
@@ -46,16 +52,12 @@ pub(in super::super) struct Api {
 
 impl Mirror for Api {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&[
-            "decryption_keys",
-            "openapi",
-            "upgrade",
-            "rate_limit",
-            "introspection",
-        ]);
+        keys.unsupported(&["openapi", "upgrade", "rate_limit", "introspection"]);
         let definition = keys.required("definition");
         let issuers = keys.optional("issuers");
         let signing_secret = keys.optional("signing_secret");
+        let decryption_keys = keys.optional("decryption_keys");
+        let accept_unencrypted = keys.optional("accept_unencrypted");
         let hosts = keys.optional("hosts");
         let public_url = keys.optional("public_url");
         let mode = keys.optional("mode");
@@ -69,6 +71,8 @@ impl Mirror for Api {
             definition: definition?,
             issuers,
             signing_secret,
+            decryption_keys,
+            accept_unencrypted,
             hosts,
             public_url,
             mode,

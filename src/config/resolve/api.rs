@@ -10,6 +10,7 @@ use super::super::faults::Fault;
 use super::super::file::{Api, Forward};
 use super::super::reader::{Placed, repeated};
 use super::super::source::Files;
+use super::definition::Defined;
 use super::{DAY, Own, definition, route, upstream};
 use crate::control::IssuerSettings;
 use crate::definition::nearest;
@@ -40,7 +41,7 @@ fn one(
     faults: &mut Vec<Fault>,
 ) -> Option<ApiPlan> {
     let definition = definition::definition(api, files, faults);
-    let known = definition.as_ref().map(|(definition, _)| definition.as_ref());
+    let known = definition.as_ref().map(|known| known.definition.as_ref());
     let trusted = trusted(api.issuers.as_deref(), issuers, faults);
     let hosts = hosts(api.hosts.as_deref(), faults);
     let public_url = api.public_url.as_ref().and_then(|url| public_url(url, faults));
@@ -68,11 +69,16 @@ fn one(
     if upstream.protocol == UpstreamProtocol::Http2 {
         route::no_upgrades(&api.routes, faults);
     }
-    let (definition, signing_secret) = definition?;
+    let Defined {
+        definition,
+        secret,
+        encryption,
+    } = definition?;
     Some(ApiPlan {
         definition,
         issuers: trusted,
-        signing_secret,
+        signing_secret: secret,
+        encryption,
         hosts,
         public_url,
         mode: api.mode.map(|word| word.0).unwrap_or_default(),

@@ -7,14 +7,20 @@ use super::super::file::{Api, Definition};
 use super::super::reader::Placed;
 use super::super::secret;
 use super::super::source::{Files, beside};
+use super::encryption;
 use crate::definition::{ApiDefinition, Node, Secret, SigningAlg, tenant};
+use crate::token::Encryption;
 
-/// The definition of an API, and the HMAC key that it is checked with.
-pub(super) fn definition(
-    api: &Api,
-    files: &mut Files<'_>,
-    faults: &mut Vec<Fault>,
-) -> Option<(Arc<ApiDefinition>, Option<Secret>)> {
+/// The definition of an API, and the keys of the API itself.
+pub(super) struct Defined {
+    pub(super) definition: Arc<ApiDefinition>,
+    /// The HMAC key.
+    pub(super) secret: Option<Secret>,
+    pub(super) encryption: Option<Encryption>,
+}
+
+/// Finds and reads the definition of an API, and the keys that go with it.
+pub(super) fn definition(api: &Api, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Option<Defined> {
     let node = find(&api.definition, files, faults);
     let configured = api
         .signing_secret
@@ -31,7 +37,12 @@ pub(super) fn definition(
         .ok()?;
     refuse_unsupported(&definition, &node, faults);
     let secret = signing_secret(api, &definition, &node, configured, faults);
-    Some((Arc::new(definition), secret))
+    let encryption = encryption::encryption(api, &definition, &node, files, faults);
+    Some(Defined {
+        definition: Arc::new(definition),
+        secret,
+        encryption,
+    })
 }
 
 fn find(written: &Placed<Definition>, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Option<Arc<Node>> {
@@ -70,11 +81,6 @@ fn refuse_unsupported(definition: &ApiDefinition, node: &Node, faults: &mut Vec<
         let message = "not supported by this version: `proof_of_possession.required`";
         let hint = "tokens could not be held against the key of their client";
         faults.push(Fault::new(place("proof_of_possession"), message).with_hint(hint));
-    }
-    if definition.token_encryption.is_some() {
-        let message = "not supported by this version: `token_encryption`";
-        let hint = "encrypted tokens could not be read";
-        faults.push(Fault::new(place("token_encryption"), message).with_hint(hint));
     }
 }
 

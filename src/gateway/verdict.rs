@@ -1,0 +1,74 @@
+//! What comes of looking at a request: a verdict, or something to wait for before the next look.
+//!
+//! `service` and `decryption` make these values and act on them; nothing is decided here.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::worker::View;
+use crate::policy::{Decision, Denial, Reason};
+use crate::token::SealedToken;
+
+/// What came of a look at a request.
+pub(super) enum Judged {
+    Now(Verdict),
+    Later(Waiting),
+}
+
+/// What a request waits for.
+pub(super) enum Waiting {
+    /// Only a key is lacking, and it is being fetched.
+    Fetch(watch::Receiver<u64>),
+    /// The token is encrypted. What the request is told if nobody can open it.
+    Opening(Box<Verdict>),
+}
+
+/// A decision and the view that it belongs to.
+pub(super) struct Verdict {
+    pub(super) view: Rc<View>,
+    pub(super) decision: Decision,
+    pub(super) retry_after: Option<u64>,
+}
+
+impl Verdict {
+    pub(super) fn new(view: Rc<View>, decision: Decision) -> Self {
+        Self {
+            view,
+            decision,
+            retry_after: None,
+        }
+    }
+
+    pub(super) fn of(view: Rc<View>, denial: Denial) -> Self {
+        Self::new(view, Decision::Refuse(denial))
+    }
+
+    /// Nobody can say yet whether the token is good.
+    pub(super) fn keys_unavailable(view: Rc<View>, denial: Denial, retry_after: Duration) -> Self {
+        let denial = Denial {
+            reason: Reason::KeysUnavailable,
+            ..denial
+        };
+        Self {
+            view,
+            decision: Decision::Refuse(denial),
+            retry_after: Some(retry_after.as_secs() + 1),
+        }
+    }
+}
+
+/// What is, or would be, refused.
+pub(super) fn denial(decision: &Decision) -> Option<&Denial> {
+    match decision {
+        Decision::Refuse(denial) => Some(denial),
+        Decision::Forward(permit) => permit.shadow(),
+    }
+}
+
+/// The encrypted token that stands in the way of a decision.
+pub(super) fn sealed(decision: &Decision) -> Option<&Arc<SealedToken>> {
+    denial(decision)?.sealed()
+}
