@@ -56,6 +56,9 @@ mod upstreams_http2;
 #[path = "it/drain.rs"]
 mod drain;
 
+#[path = "it/memory.rs"]
+mod memory;
+
 #[path = "it/report.rs"]
 mod report;
 

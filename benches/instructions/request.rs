@@ -72,6 +72,7 @@ fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: 
         ProofDesk::new(&ProofSettings::default(), &[0; 32], &[0; 32]),
         Arc::new(metrics.clone()),
         AccessLog::start(&log, metrics.access_log_dropped.clone()).unwrap(),
+        Arc::default(),
     );
     on_a_worker(async {
         let (_trigger, watcher) = drain();

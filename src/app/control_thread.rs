@@ -8,13 +8,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{StartError, system};
+use super::{StartError, alive, system};
 use crate::config::{self, Faults, Settings};
 use crate::control::{
     Admin, ApplyError, Certificates, FileWatch, NewPlan, ReconcileSettings, Reconciler, reconciler,
-    serve_admin, watch_files,
+    serve_admin, watch_files, watch_memory,
 };
-use crate::net::{BoundListener, DrainTrigger, drain};
+use crate::net::{BoundListener, DrainTrigger, MemoryPressure, drain};
 
 /// What the control thread is told to do.
 pub(super) enum Order {
@@ -33,6 +33,7 @@ pub(super) struct Control {
     pub(super) settings: Settings,
     pub(super) certificates: Certificates,
     pub(super) path: Option<PathBuf>,
+    pub(super) memory: Arc<MemoryPressure>,
     pub(super) drain: DrainTrigger,
     pub(super) stop_workers: watch::Sender<bool>,
 }
@@ -48,9 +49,12 @@ impl Control {
         let thread = thread::Builder::new()
             .name("control".into())
             .spawn(move || {
-                runtime.block_on(self.run(orders, &applied));
-                // Look-ups of names may still be running, and nobody waits for them.
-                runtime.shutdown_background();
+                let readiness = self.reconcile.readiness.clone();
+                alive::thread("control", &readiness, || {
+                    runtime.block_on(self.run(orders, &applied));
+                    // Look-ups of names may still be running, and nobody waits for them.
+                    runtime.shutdown_background();
+                });
             })
             .map_err(system)?;
         match is_applied.recv() {
@@ -68,13 +72,19 @@ impl Control {
         let readiness = self.reconcile.readiness.clone();
         let metrics = self.reconcile.metrics.clone();
         let (reconciler, reconciling) = reconciler(self.reconcile);
-        let reconciling = tokio::spawn(reconciling);
+        let reconciling = alive::task("reconcile", &readiness, reconciling);
         let first = reconciler.apply(new_plan(&self.settings)).await;
         let is_in_force = first.is_ok();
         let _ = applied.send(first.map(drop));
         if !is_in_force {
             return;
         }
+        let watching = watch_memory(
+            self.settings.cgroups.clone(),
+            self.memory,
+            metrics.memory_pressure.clone(),
+        );
+        alive::task("memory", &readiness, watching);
         let (admin_drain, admin_watcher) = drain();
         let (admin_ended, admin_has_ended) = oneshot::channel();
         if let Some(listener) = self.admin {
@@ -83,7 +93,7 @@ impl Control {
                 readiness: readiness.clone(),
                 config: Arc::clone(&self.shown),
             };
-            tokio::spawn(async move {
+            alive::task("admin", &readiness, async move {
                 if let Err(error) = serve_admin(&listener, admin, admin_watcher).await {
                     tracing::error!(%error, "the admin listener has ended");
                 }

@@ -3,8 +3,10 @@
 //! One thread runs the control loop (reconcile, keys, admin, reload), and one thread per worker serves requests with a
 //! runtime of its own. What is bound here is reported back, so that port 0 can be used. Nothing else knows all parts.
 
+mod alive;
 mod control_thread;
 mod front;
+mod panics;
 mod sockets;
 mod worker_thread;
 
@@ -25,8 +27,8 @@ use crate::control::{ApplyError, CertificateError, Certificates, ReconcileSettin
 use crate::definition::Secret;
 use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
 use crate::net::{
-    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, Protocol, connections_for, drain,
-    raise_open_files,
+    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, MemoryPressure, Protocol,
+    connections_for, drain, raise_open_files,
 };
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
@@ -48,6 +50,7 @@ pub struct Running {
     admin: Option<SocketAddr>,
     access_log: AccessLog,
     readiness: Readiness,
+    panics: IntCounter,
     orders: mpsc::UnboundedSender<Order>,
     control: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
@@ -95,7 +98,9 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
     let listeners: Vec<_> = bound.into_iter().zip(fronts).collect();
     let access_log =
         AccessLog::start(&settings.access_log, metrics.access_log_dropped.clone()).map_err(system)?;
-    let shared = shared(settings, &metrics, access_log.clone())?;
+    let slots = slots(settings, metrics.connections_refused.clone());
+    let memory = Arc::clone(slots.memory());
+    let shared = shared(settings, &metrics, access_log.clone(), Arc::clone(&memory))?;
     let (publisher, reader) = handoff(nothing(settings)?);
     let (drain_trigger, drain_watcher) = drain();
     let (orders, received) = mpsc::unbounded_channel();
@@ -114,6 +119,7 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         settings: settings.clone(),
         certificates,
         path,
+        memory,
         drain: drain_trigger,
         stop_workers,
     };
@@ -122,7 +128,8 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         addresses,
         admin,
         access_log,
-        readiness,
+        readiness: readiness.clone(),
+        panics: metrics.panics.clone(),
         orders,
         control,
         workers: Vec::new(),
@@ -130,7 +137,6 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
     for kind in ConnectionEnd::KINDS {
         metrics.connection_errors(kind);
     }
-    let slots = slots(settings, metrics.connections_refused);
     let count = settings.workers.map_or_else(
         || thread::available_parallelism().map_or(1, usize::from),
         usize::from,
@@ -144,6 +150,7 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
             slots: Arc::clone(&slots),
             drain: drain_watcher.clone(),
             stop: stop.clone(),
+            readiness: readiness.clone(),
         };
         running.workers.push(worker.spawn(index)?);
     }
@@ -167,6 +174,19 @@ impl Running {
     /// What is missing, such as the keys of an issuer.
     pub fn ready(&self) -> Result<(), Vec<String>> {
         self.readiness.ready()
+    }
+
+    /// From now on panics are counted and logged without what they say, and too many of them end the process with this
+    /// exit code. It changes the hook of the whole process, so only who owns that calls it.
+    pub fn end_process_after_panics(&self, exit_code: i32) {
+        let end = move || std::process::exit(exit_code);
+        std::panic::set_hook(Box::new(panics::hook(self.panics.clone(), end)));
+    }
+
+    /// Waits until the control thread has ended by itself, which is a fault: nothing keeps keys and configuration
+    /// current any more, and the admin listener is gone.
+    pub async fn lost(&self) {
+        self.orders.closed().await;
     }
 
     /// Reads the configuration again, as a change of its file would. Returns at once.
@@ -229,7 +249,12 @@ fn slots(settings: &Settings, refused: IntCounter) -> Arc<ConnectionSlots> {
     ConnectionSlots::new(connections, settings.limits.connections_per_address, refused)
 }
 
-fn shared(settings: &Settings, metrics: &Metrics, access_log: AccessLog) -> Result<Arc<Shared>, StartError> {
+fn shared(
+    settings: &Settings,
+    metrics: &Metrics,
+    access_log: AccessLog,
+    memory: Arc<MemoryPressure>,
+) -> Result<Arc<Shared>, StartError> {
     let tokens = VerifiedTokens::new(settings.token_cache_entries, metrics)
         .ok_or_else(|| StartError::System("the system has no randomness".into()))?;
     let proofs =
@@ -244,6 +269,7 @@ fn shared(settings: &Settings, metrics: &Metrics, access_log: AccessLog) -> Resu
         proofs,
         Arc::new(metrics.clone()),
         access_log,
+        memory,
     ))
 }
 

@@ -7,12 +7,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use super::alive;
 use super::front::{Front, Serving};
 use super::{StartError, system};
 use crate::gateway::{Shared, Worker};
 use crate::net::{BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, accept_loop};
 use crate::snapshot::handoff::Reader;
+use crate::telemetry::Readiness;
 
 /// How often a worker closes what has been idle for too long.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
@@ -26,25 +29,29 @@ pub(super) struct WorkerThread {
     pub(super) slots: Arc<ConnectionSlots>,
     pub(super) drain: DrainWatcher,
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) readiness: Readiness,
 }
 
 impl WorkerThread {
     /// Starts the thread, and returns once it accepts connections.
     pub(super) fn spawn(self, index: usize) -> Result<JoinHandle<()>, StartError> {
         let (accepting, is_accepting) = std::sync::mpsc::channel();
+        let (name, readiness) = (format!("worker-{index}"), self.readiness.clone());
         let thread = thread::Builder::new()
-            .name(format!("worker-{index}"))
+            .name(name.clone())
             .spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build_local(Default::default());
-                match runtime {
-                    Ok(runtime) => {
-                        runtime.block_on(self.run(&accepting));
-                        runtime.shutdown_background();
+                alive::thread(&name, &readiness, || {
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build_local(Default::default());
+                    match runtime {
+                        Ok(runtime) => {
+                            runtime.block_on(self.run(&name, &accepting));
+                            runtime.shutdown_background();
+                        }
+                        Err(error) => drop(accepting.send(Err(error))),
                     }
-                    Err(error) => drop(accepting.send(Err(error))),
-                }
+                });
             })
             .map_err(system)?;
         match is_accepting.recv() {
@@ -54,13 +61,14 @@ impl WorkerThread {
         }
     }
 
-    async fn run(mut self, accepting: &std::sync::mpsc::Sender<io::Result<()>>) {
+    async fn run(mut self, name: &str, accepting: &std::sync::mpsc::Sender<io::Result<()>>) {
         let (shared, reader) = (Arc::clone(&self.shared), self.reader.clone());
         let Some(worker) = Worker::new(shared, reader, self.drain.clone()) else {
             drop(accepting.send(Err(io::Error::other("the system has no randomness"))));
             return;
         };
         let settings = Rc::new(self.connection.clone());
+        let mut tasks = JoinSet::new();
         for (listener, front) in &self.listeners {
             let listener = match listener.attach() {
                 Ok(listener) => listener,
@@ -78,18 +86,21 @@ impl WorkerThread {
                 tokio::task::spawn_local(async move { front.serve(socket, peer, serving).await });
             };
             let (slots, drain) = (Arc::clone(&self.slots), self.drain.clone());
-            tokio::task::spawn_local(accept_loop(listener, slots, drain, on_connection));
+            tasks.spawn_local(accept_loop(listener, slots, drain, on_connection));
         }
         // The sockets live as long as the accept loops: once a drain begins, clients are refused rather than kept waiting.
         self.listeners.clear();
         let watching = Rc::clone(&worker);
-        tokio::task::spawn_local(async move { watching.watch_deadlines().await });
+        tasks.spawn_local(async move { watching.watch_deadlines().await });
         let _ = accepting.send(Ok(()));
+        let watching = alive::tasks(name, &self.readiness, tasks);
+        tokio::pin!(watching);
         let mut tidy = tokio::time::interval(TIDY_EVERY);
         loop {
             tokio::select! {
                 _ = self.stop.wait_for(|stop| *stop) => return,
                 _ = tidy.tick() => worker.tidy(),
+                never = &mut watching => match never {},
             }
         }
     }

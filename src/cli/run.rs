@@ -9,6 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::{Outcome, load, say};
 use crate::app::{self, Running};
 
+/// The exit code after too many panics (`EX_SOFTWARE` of sysexits.h).
+const PANICS: i32 = 70;
+
 /// Runs until a signal ends it.
 pub fn run(path: &Path) -> Outcome {
     let Some(settings) = load(path) else {
@@ -29,13 +32,22 @@ pub fn run(path: &Path) -> Outcome {
             return Outcome::Failed;
         }
     };
+    running.end_process_after_panics(PANICS);
     for address in running.addresses() {
         tracing::info!(%address, "listening");
     }
     if let Some(address) = running.admin() {
         tracing::info!(%address, "admin");
     }
-    runtime.block_on(signals.until_end(Some(&running)));
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            () = signals.until_end(Some(&running)) => Outcome::Good,
+            () = running.lost() => Outcome::Failed,
+        }
+    });
+    if outcome == Outcome::Failed {
+        tracing::error!("the control thread has ended unexpectedly: the process ends, to be started anew");
+    }
     // Whoever asks twice does not want to wait for requests in flight. The same signals are listened to, so that none
     // is missed in between.
     let second = std::thread::spawn(move || {
@@ -45,7 +57,7 @@ pub fn run(path: &Path) -> Outcome {
     let cut = running.shut_down();
     tracing::info!(cut, "ended");
     drop(second);
-    Outcome::Good
+    outcome
 }
 
 /// The signals that matter to a running gateway.

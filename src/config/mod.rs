@@ -65,6 +65,8 @@ pub struct Settings {
     pub issuers: Vec<IssuerSettings>,
     /// The policy.
     pub plan: Plan,
+    /// Where the limits of control groups are read: `/sys/fs/cgroup`. No file says so.
+    pub cgroups: PathBuf,
     /// Every file that was read for these settings: what a watcher must watch.
     pub files: Vec<PathBuf>,
     /// SHA-256 over the content of all of `files`, in lower-case hexadecimal: the `hash` of `config_info`.
@@ -111,6 +113,7 @@ pub fn load_with(path: &Path, sources: &dyn Sources) -> Result<Settings, Faults>
         access_log: resolved.access_log,
         issuers: resolved.issuers,
         plan: resolved.plan,
+        cgroups: PathBuf::from("/sys/fs/cgroup"),
         files,
         hash,
     })

@@ -7,6 +7,7 @@ mod reconcile;
 mod jwks;
 mod watch;
 mod certificates;
+mod memory;
 mod admin;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ mod tests;
 pub use admin::{Admin, serve_admin};
 pub use certificates::{CertificateError, Certificates, TlsListeners};
 pub use jwks::fetch_keys;
+pub use memory::watch_memory;
 pub use reconcile::{ApplyError, NewPlan, ReconcileSettings, Reconciler, reconciler};
 pub use settings::{IssuerSettings, JwksSettings, KeySource};
 pub use watch::{FileChanges, FileWatch, watch_files};

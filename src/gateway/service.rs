@@ -70,6 +70,9 @@ impl Worker {
         };
 
         let view = self.view();
+        if self.shared.memory.refuses_requests() {
+            return self.act(Verdict::of(view, Denial::of(Reason::Overloaded)), job);
+        }
         let head = match SanitizedHead::read(&job.parts, &self.shared.settings.limits) {
             Ok(head) => head.on(&job.connection),
             Err(reason) => return self.act(Verdict::of(view, Denial::of(reason)), job),

@@ -17,7 +17,7 @@ use super::pool::ServerPool;
 use super::request_id::RequestId;
 use super::upstream::Servers;
 use super::verified::{RecentTokens, VerifiedTokens};
-use crate::net::{DrainWatcher, Limits, Timeouts};
+use crate::net::{DrainWatcher, Limits, MemoryPressure, Timeouts};
 use crate::policy::{Permit, Requirement};
 use crate::snapshot::handoff::Reader;
 use crate::snapshot::{Endpoint, Server, Snapshot};
@@ -46,6 +46,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// One line per request.
     pub access_log: AccessLog,
+    /// Whether requests are taken on.
+    pub(super) memory: Arc<MemoryPressure>,
     pub(super) decryption: Decryption,
     pub(super) decide_timer: Histogram,
     /// For requests that met no route.
@@ -65,6 +67,7 @@ impl Shared {
         proofs: ProofDesk,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
+        memory: Arc<MemoryPressure>,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
@@ -75,6 +78,7 @@ impl Shared {
             unrouted: metrics.route("", ""),
             metrics,
             access_log,
+            memory,
             series: Mutex::default(),
         })
     }

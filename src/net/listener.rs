@@ -77,7 +77,8 @@ impl BoundListener {
 
 /// Accepts until a drain begins. `on_connection` must return at once: it spawns a task.
 ///
-/// A connection over the limit is accepted and closed, which tells the client sooner than a full queue would.
+/// A connection over the limit is accepted and closed, which tells the client sooner than a full queue would. While
+/// memory is out, none is accepted: the one that an accept waited for already waits with those in the queue.
 pub async fn accept_loop(
     listener: TcpListener,
     slots: Arc<ConnectionSlots>,
@@ -96,6 +97,12 @@ pub async fn accept_loop(
         match accepted {
             Ok((stream, peer)) => {
                 back_off = BACK_OFF_FIRST;
+                if slots.memory().holds_connections() {
+                    tokio::select! {
+                        () = &mut begun => return,
+                        () = until_memory(&slots) => {}
+                    }
+                }
                 let Some(slot) = slots.take(peer.ip()) else {
                     continue;
                 };
@@ -121,6 +128,13 @@ pub async fn accept_loop(
                 back_off = (back_off * 2).min(BACK_OFF_LAST);
             }
         }
+    }
+}
+
+/// Waits until connections may be taken on again.
+async fn until_memory(slots: &ConnectionSlots) {
+    while slots.memory().holds_connections() {
+        tokio::time::sleep(BACK_OFF_LAST / 5).await;
     }
 }
 

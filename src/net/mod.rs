@@ -3,6 +3,7 @@
 mod settings;
 mod drain;
 mod open_files;
+mod pressure;
 mod slots;
 mod listener;
 mod frames;
@@ -24,6 +25,7 @@ pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
 pub use listener::{BoundListener, ClientSocket, accept_loop};
 pub use open_files::{connections_for, raise_open_files};
+pub use pressure::{MemoryLevel, MemoryPressure};
 pub use probe::{ProbeError, probe};
 pub use proxy_protocol::{ProxyError, ProxyHeader, parse as parse_proxy_header, read_proxy_header};
 pub use settings::{

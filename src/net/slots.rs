@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus::IntCounter;
 
+use crate::net::MemoryPressure;
+
 /// The bounds on open client connections of the process, shared by every accept loop.
 #[derive(Debug)]
 pub struct ConnectionSlots {
@@ -18,6 +20,8 @@ pub struct ConnectionSlots {
     /// `None`: an address may have as many as it likes.
     by_address: Option<ByAddress>,
     refused: IntCounter,
+    /// While memory is out, none is given.
+    memory: Arc<MemoryPressure>,
 }
 
 #[derive(Debug)]
@@ -45,6 +49,7 @@ impl ConnectionSlots {
                 open: Mutex::default(),
             }),
             refused,
+            memory: Arc::default(),
         })
     }
 
@@ -56,6 +61,11 @@ impl ConnectionSlots {
     /// How many were turned away.
     pub fn refused(&self) -> u64 {
         self.refused.get()
+    }
+
+    /// Whether there is memory for more connections; enough until somebody who watches it says otherwise.
+    pub fn memory(&self) -> &Arc<MemoryPressure> {
+        &self.memory
     }
 
     pub(super) fn take(self: &Arc<Self>, client: IpAddr) -> Option<Slot> {

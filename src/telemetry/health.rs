@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Ready when nobody holds a condition. Clones share one state.
+/// Ready when nobody holds a condition and nothing is lost. Clones share one state.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness {
     missing: Arc<Mutex<BTreeMap<String, usize>>>,
@@ -29,14 +29,19 @@ impl Readiness {
     /// Something is missing, in the words that `/readyz` shows: `issuer https://…: no keys yet`, `draining`.
     pub fn missing(&self, condition: impl Into<String>) -> Missing {
         let condition = condition.into();
-        let mut missing = self.lock();
-        let held = missing.entry(condition.clone()).or_default();
-        *held = held.saturating_add(1);
-        drop(missing);
+        self.lost(condition.clone());
         Missing {
             readiness: self.clone(),
             condition,
         }
+    }
+
+    /// Something is missing for good, in such words.
+    pub fn lost(&self, condition: impl Into<String>) {
+        let condition = condition.into();
+        let mut missing = self.lock();
+        let held = missing.entry(condition).or_default();
+        *held = held.saturating_add(1);
     }
 
     /// # Errors
@@ -84,5 +89,8 @@ mod tests {
         assert_eq!(readiness.ready(), Err(vec!["b".into()]));
         drop(second);
         assert_eq!(readiness.ready(), Ok(()));
+        readiness.lost("b");
+        drop(readiness.missing("b"));
+        assert_eq!(readiness.ready(), Err(vec!["b".into()]));
     }
 }

@@ -10,7 +10,9 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use crate::telemetry::families::{Families, Labels, drop_series, register_process};
+use crate::telemetry::families::{
+    AUTH_BUCKETS, FETCH_BUCKETS, Families, Labels, REQUEST_BUCKETS, drop_series, register_process,
+};
 use crate::telemetry::{RouteMetrics, TunnelEnd};
 
 /// Everything that is counted. Cheap to clone: every family is shared.
@@ -28,6 +30,10 @@ pub struct Metrics {
     /// Connections closed at once because `limits.connections` were open.
     pub connections_refused: IntCounter,
     connection_errors: IntCounterVec,
+    /// 0: enough; 1: requests are refused; 2: connections are not accepted either.
+    pub memory_pressure: IntGauge,
+    /// Faults of the program itself.
+    pub panics: IntCounter,
     jwks_fetches: IntCounterVec,
     jwks_fetch_duration: Histogram,
     jwks_last_success: IntGaugeVec,
@@ -152,13 +158,15 @@ impl Metrics {
             requests_in_flight: make.gauge("http_requests_in_flight", "Requests being answered.")?,
             connections_refused: make.counter(
                 "connections_refused_total",
-                "Connections closed at once because of the limit.",
+                "Connections closed because of a limit.",
             )?,
             connection_errors: make.counters(
                 "connection_errors_total",
                 "Connections that ended for a fault of their client, or broke.",
                 &["kind"],
             )?,
+            memory_pressure: make.gauge("memory_pressure", "How short memory is: 0, 1, 2.")?,
+            panics: make.counter("panics_total", "Faults of the program.")?,
             jwks_fetches: make.counters("jwks_fetches_total", "Key fetches.", &["issuer", "result"])?,
             jwks_fetch_duration: make.histogram(
                 "jwks_fetch_duration_seconds",
@@ -378,29 +386,6 @@ impl IssuerMetrics {
     }
 }
 
-/// Seconds: 1 µs … 10 ms; a cached decision takes 1 µs, an RSA verification 25 µs, a wait for keys up to a second.
-const AUTH_BUCKETS: &[f64] = &[
-    0.000_001,
-    0.000_002_5,
-    0.000_005,
-    0.000_01,
-    0.000_025,
-    0.000_05,
-    0.000_1,
-    0.000_25,
-    0.000_5,
-    0.001,
-    0.01,
-    0.1,
-    1.0,
-];
-/// Seconds: 1 ms … 10 s.
-const REQUEST_BUCKETS: &[f64] = &[
-    0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
-/// Seconds: 10 ms … 10 s.
-const FETCH_BUCKETS: &[f64] = &[0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
 #[cfg(test)]
 mod tests {
     use http::Method;
@@ -454,6 +439,8 @@ scopegate_http_requests_total{code="401",method="GET",route="/items/{id}",source
 scopegate_http_requests_in_flight 0
 scopegate_connections_refused_total 0
 scopegate_connection_errors_total{kind="slow_head"} 0
+scopegate_memory_pressure 0
+scopegate_panics_total 0
 scopegate_jwks_fetches_total{issuer="https://issuer/",result="success"} 0
 scopegate_jwks_fetches_total{issuer="https://issuer/",result="timeout"} 1
 # TYPE scopegate_jwks_fetch_duration_seconds histogram

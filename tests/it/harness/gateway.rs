@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use scopegate::app::{self, Running};
-use scopegate::config;
+use scopegate::config::{self, Settings};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -154,7 +154,16 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn start_unready(yaml: &str, files: &[(&str, &str)]) -> Self {
         let folder = Folder::new(yaml, files);
-        let settings = config::load(&folder.config()).unwrap_or_else(|faults| panic!("{faults}"));
+        // How much memory the machine of a test has left is no part of the test.
+        let no_limits = folder.path("cgroups");
+        Self::start_in(folder, |settings| settings.cgroups = no_limits)
+    }
+
+    /// Starts with settings that no configuration can say.
+    #[track_caller]
+    pub(crate) fn start_in(folder: Folder, change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = config::load(&folder.config()).unwrap_or_else(|faults| panic!("{faults}"));
+        change(&mut settings);
         let running = app::start(&settings, Some(folder.config())).unwrap();
         Self {
             addresses: running.addresses().to_vec(),
