@@ -10,6 +10,7 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use crate::telemetry::Stage;
 use crate::telemetry::families::{Families, Labels, drop_series, register_process};
 use crate::telemetry::{RouteMetrics, TunnelEnd};
 
@@ -52,19 +53,6 @@ pub struct Metrics {
     pub proxy_headers: IntCounterVec,
     /// Access-log records that the writer could not take.
     pub access_log_dropped: IntCounter,
-}
-
-/// A part of the decision that is timed apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The whole decision, without waiting for keys.
-    Decide,
-    /// Signature and claims of a token that was not in the cache.
-    Verify,
-    /// Waiting for a key fetch.
-    KeyWait,
-    /// Decrypting a token that was not in the cache, and waiting for one's turn.
-    Decrypt,
 }
 
 /// What became of an unknown `kid`.
@@ -211,7 +199,7 @@ impl Metrics {
         };
         make.build_info()?;
         register_process(registry)?;
-        for stage in [Stage::Decide, Stage::Verify, Stage::KeyWait, Stage::Decrypt] {
+        for stage in Stage::ALL {
             metrics.stage(stage);
         }
         for end in TunnelEnd::ALL {
@@ -333,17 +321,6 @@ impl Metrics {
         drop_series(&self.upstream_healthy, |label: Labels<'_>| {
             !upstreams.contains(label.get("upstream"))
         });
-    }
-}
-
-impl Stage {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Decide => "decide",
-            Self::Verify => "verify",
-            Self::KeyWait => "key_wait",
-            Self::Decrypt => "decrypt",
-        }
     }
 }
 
