@@ -91,3 +91,12 @@ mod exhaustion;
 
 #[path = "it/draining.rs"]
 mod draining;
+
+#[path = "it/dpop.rs"]
+mod dpop;
+
+#[path = "it/mtls.rs"]
+mod mtls;
+
+#[path = "it/metadata.rs"]
+mod metadata;

@@ -15,6 +15,7 @@ use scopegate::net::{
 use scopegate::policy::Reason;
 use scopegate::snapshot::handoff::handoff;
 use scopegate::telemetry::{AccessLog, AccessLogOutput, AccessLogSettings, Metrics};
+use scopegate::token::{ProofDesk, ProofSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::bare;
@@ -68,6 +69,7 @@ fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: 
     let shared = Shared::new(
         GatewaySettings::default(),
         VerifiedTokens::new(1_000, &metrics).unwrap(),
+        ProofDesk::new(&ProofSettings::default(), &[0; 32], &[0; 32]),
         Arc::new(metrics.clone()),
         AccessLog::start(&log, metrics.access_log_dropped.clone()).unwrap(),
     );

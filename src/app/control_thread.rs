@@ -132,10 +132,12 @@ impl Fixed {
             access_log,
             trusted_proxies,
             forwarded_fields,
+            client_certificate_field,
+            dpop,
             ..
         } = settings;
         Self(format!(
-            "{listeners:?} {trusted_proxies:?} {forwarded_fields:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
+            "{listeners:?} {trusted_proxies:?} {forwarded_fields:?} {client_certificate_field:?} {dpop:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
         ))
     }
 }
@@ -189,7 +191,7 @@ impl Reload {
                 watch.replace(files);
                 if Fixed::of(&settings) != self.fixed {
                     tracing::warn!(
-                        "listeners, trusted_proxies, forwarded_fields, admin, workers, limits, timeouts, token_cache and access_log change with a restart only"
+                        "listeners, trusted_proxies, forwarded_fields, client_certificate_field, dpop, admin, workers, limits, timeouts, token_cache and access_log change with a restart only"
                     );
                 }
                 match self.reconciler.apply(new_plan(&settings)).await {

@@ -13,7 +13,7 @@ use prometheus::{IntCounter, IntCounterVec};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::gateway::{Connection, ForwardedFields, Worker};
+use crate::gateway::{CertificateField, Connection, ForwardedFields, Worker};
 use crate::net::{
     ClientSocket, ConnectionEnd, ConnectionSettings, DrainWatcher, HandshakeEnd, InFlight, Protocol,
     ProxyError, ProxyVersions, TlsListener, TlsPeer, TrustedProxies, read_proxy_header, serve_connection,
@@ -29,6 +29,7 @@ pub(super) struct Front {
     pub(super) proxy_protocol: Option<ProxyVersions>,
     pub(super) proxies: TrustedProxies,
     pub(super) fields: ForwardedFields,
+    pub(super) certificate_field: Option<CertificateField>,
     /// Until HTTP may begin.
     pub(super) patience: Duration,
     pub(super) proxy_headers: ProxyHeaders,
@@ -114,7 +115,8 @@ impl Front {
             settings,
             drain,
         } = serving;
-        let connection = Rc::new(Connection::new(peer, tls, &self.proxies, self.fields));
+        let connection = Connection::new(peer, tls, &self.proxies, self.fields);
+        let connection = Rc::new(connection.with_certificate_field(self.certificate_field));
         let service = service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request));
         let end = serve_connection(stream, protocol, &settings, service, drain).await;
         ended(&self.metrics, peer, &end);

@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Settings};
 use crate::control::{ApplyError, CertificateError, Certificates, ReconcileSettings, TlsListeners};
+use crate::definition::Secret;
 use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
 use crate::net::{
     BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, Protocol, connections_for, drain,
@@ -31,6 +32,7 @@ use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
 use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
 use crate::telemetry::{AccessLog, Metrics, Readiness};
+use crate::token::ProofDesk;
 use control_thread::{Control, Order};
 use front::{Front, ProxyHeaders};
 use sockets::Sockets;
@@ -204,6 +206,7 @@ fn fronts(settings: &Settings, tls: TlsListeners, metrics: &Metrics) -> Vec<Arc<
             proxy_protocol: listener.proxy_protocol,
             proxies: settings.trusted_proxies.clone(),
             fields: settings.forwarded_fields,
+            certificate_field: settings.client_certificate_field,
             patience: settings.timeouts.handshake,
             proxy_headers: proxy_headers.clone(),
             metrics: metrics.clone(),
@@ -229,6 +232,8 @@ fn slots(settings: &Settings, refused: IntCounter) -> Arc<ConnectionSlots> {
 fn shared(settings: &Settings, metrics: &Metrics, access_log: AccessLog) -> Result<Arc<Shared>, StartError> {
     let tokens = VerifiedTokens::new(settings.token_cache_entries, metrics)
         .ok_or_else(|| StartError::System("the system has no randomness".into()))?;
+    let proofs =
+        proof_desk(settings).ok_or_else(|| StartError::System("the system has no randomness".into()))?;
     let gateway = GatewaySettings {
         limits: settings.limits.clone(),
         timeouts: settings.timeouts.clone(),
@@ -236,8 +241,22 @@ fn shared(settings: &Settings, metrics: &Metrics, access_log: AccessLog) -> Resu
     Ok(Shared::new(
         gateway,
         tokens,
+        proofs,
         Arc::new(metrics.clone()),
         access_log,
+    ))
+}
+
+/// Nonces are under a key of this process, where none is shared with others.
+fn proof_desk(settings: &Settings) -> Option<ProofDesk> {
+    let (mut memory_key, mut nonce_key) = ([0; 32], [0; 32]);
+    getrandom::fill(&mut memory_key).ok()?;
+    getrandom::fill(&mut nonce_key).ok()?;
+    let shared = settings.dpop.nonce_secret.as_ref().map(Secret::expose);
+    Some(ProofDesk::new(
+        &settings.dpop.proofs,
+        &memory_key,
+        shared.unwrap_or(&nonce_key),
     ))
 }
 

@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 use crate::config::{self, Settings, System};
 use crate::control::fetch_keys;
@@ -122,6 +124,9 @@ struct ExplainArguments {
     /// A header of the request, 'Name: value'. Can be given several times.
     #[arg(long = "header", short = 'H')]
     headers: Vec<String>,
+    /// A file with the certificate that the client shows, as PEM: for tokens that are bound to one.
+    #[arg(long)]
+    certificate: Option<PathBuf>,
     /// How the result is printed.
     #[arg(long, value_enum, default_value_t)]
     output: Output,
@@ -188,6 +193,15 @@ fn explain(arguments: ExplainArguments, out: &mut dyn Write) -> io::Result<Outco
         headers: arguments.headers,
         ..Described::default()
     };
+    if let Some(path) = arguments.certificate {
+        match CertificateDer::from_pem_slice(read_text(&path)?.as_bytes()) {
+            Ok(certificate) => described.certificate = Some(certificate.to_vec()),
+            Err(error) => {
+                say(&format!("scopegate: {}: no certificate: {error}", path.display()));
+                return Ok(Outcome::Usage);
+            }
+        }
+    }
     let mut keys = HashMap::new();
     if let Some(token) = arguments.token {
         let token = if token == "-" {

@@ -4,12 +4,14 @@
 //! the doc comments are the descriptions in the JSON Schema that `scopegate schema` prints.
 
 mod api;
+mod dpop;
 mod issuer;
 mod listener;
 mod route;
 mod upstream;
 
 pub(super) use api::{Api, Definition, Forward};
+pub(super) use dpop::Dpop;
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
 pub(super) use route::{Require, Route, Rule, StepUpRule};
@@ -21,7 +23,7 @@ use super::faults::Fault;
 use super::reader::{FromNode, Keys, Mirror, Placed, Word, misshapen};
 use super::values::{Period, Size};
 use crate::definition::{Node, Value, Words, refuse_null, wrong_kind};
-use crate::gateway::ForwardedFields;
+use crate::gateway::{CertificateField, ForwardedFields};
 
 /// A scopegate configuration.
 #[derive(Clone, Debug, JsonSchema)]
@@ -37,6 +39,11 @@ pub(super) struct File {
     /// The header fields in which trusted proxies tell whom they speak for, and in which the upstream is told.
     /// Default: `x_forwarded`.
     pub(super) forwarded_fields: Option<Word<ForwardedFields>>,
+    /// The header field in which trusted proxies pass on the certificate that a client has shown them. Only for tokens
+    /// that are bound to one. Default: none; what counts is the connection's own.
+    pub(super) client_certificate_field: Option<Placed<Word<CertificateField>>>,
+    /// How proofs of possession are taken, where a definition asks for `dpop`.
+    pub(super) dpop: Option<Dpop>,
     /// Metrics, health and configuration. Default: 127.0.0.1:9901.
     pub(super) admin: Option<Admin>,
     /// Worker threads, 1 to 1024. Default: as many as there are processors.
@@ -63,6 +70,8 @@ impl Mirror for File {
         let listeners = keys.required("listeners");
         let trusted_proxies = keys.optional("trusted_proxies");
         let forwarded_fields = keys.optional("forwarded_fields");
+        let client_certificate_field = keys.optional("client_certificate_field");
+        let dpop = keys.optional("dpop");
         let admin = keys.optional("admin");
         let workers = keys.optional("workers");
         let issuers = keys.required("issuers");
@@ -75,6 +84,8 @@ impl Mirror for File {
             listeners: listeners.unwrap_or_default(),
             trusted_proxies,
             forwarded_fields,
+            client_certificate_field,
+            dpop,
             admin,
             workers,
             issuers: issuers.unwrap_or_default(),

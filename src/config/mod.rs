@@ -20,11 +20,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use crate::control::IssuerSettings;
-use crate::definition::Place;
-use crate::gateway::ForwardedFields;
+use crate::definition::{Place, Secret};
+use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{Expiry, Limits, ListenerSettings, Timeouts, TrustedProxies};
 use crate::snapshot::Plan;
 use crate::telemetry::AccessLogSettings;
+use crate::token::ProofSettings;
 
 pub use address::is_loopback;
 pub use faults::{Fault, Faults};
@@ -44,6 +45,10 @@ pub struct Settings {
     pub trusted_proxies: TrustedProxies,
     /// In which header fields.
     pub forwarded_fields: ForwardedFields,
+    /// In which header field they pass certificates of their clients on; `None`: in none.
+    pub client_certificate_field: Option<CertificateField>,
+    /// How proofs of possession are taken.
+    pub dpop: DpopSettings,
     /// Metrics, health and configuration. Default 127.0.0.1:9901; `None` where `admin: off`.
     pub admin: Option<SocketAddr>,
     /// Worker threads; `None`: as many as the process has processors.
@@ -64,6 +69,15 @@ pub struct Settings {
     pub files: Vec<PathBuf>,
     /// SHA-256 over the content of all of `files`, in lower-case hexadecimal: the `hash` of `config_info`.
     pub hash: String,
+}
+
+/// How proofs of possession are taken (RFC 9449).
+#[derive(Clone, Debug, Default)]
+pub struct DpopSettings {
+    /// Bounds.
+    pub proofs: ProofSettings,
+    /// Under which nonces are made; `None`: under a key of this process.
+    pub nonce_secret: Option<Secret>,
 }
 
 /// Reads a configuration from the disk and the environment of the process.
@@ -87,6 +101,8 @@ pub fn load_with(path: &Path, sources: &dyn Sources) -> Result<Settings, Faults>
         expiries: resolved.expiries,
         trusted_proxies: resolved.trusted_proxies,
         forwarded_fields: resolved.forwarded_fields,
+        client_certificate_field: resolved.client_certificate_field,
+        dpop: resolved.dpop,
         admin: resolved.admin,
         workers: resolved.workers,
         limits: resolved.limits,

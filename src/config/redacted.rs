@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
-use super::Settings;
 use super::values::{show_period, show_size};
+use super::{DpopSettings, Settings};
 use crate::control::{IssuerSettings, KeySource};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles};
@@ -24,6 +24,8 @@ pub fn redacted(settings: &Settings) -> Value {
         "listeners": settings.listeners.iter().map(listener).collect::<Value>(),
         "trusted_proxies": settings.trusted_proxies.networks().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "forwarded_fields": name(settings.forwarded_fields),
+        "client_certificate_field": settings.client_certificate_field.map(name),
+        "dpop": dpop(&settings.dpop),
         "admin": settings.admin.map_or(json!("off"), |address| json!({"address": address})),
         "workers": settings.workers,
         "issuers": settings.issuers.iter().map(issuer).collect::<Value>(),
@@ -58,6 +60,17 @@ fn listener(listener: &ListenerSettings) -> Value {
             "min_version": name(tls.min_version),
         })),
         "proxy_protocol": listener.proxy_protocol.map(name),
+    })
+}
+
+fn dpop(dpop: &DpopSettings) -> Value {
+    let proofs = &dpop.proofs;
+    json!({
+        "max_age": show_period(proofs.max_age),
+        "max_ahead": show_period(proofs.max_ahead),
+        "proofs": proofs.entries,
+        "nonce_lifetime": proofs.nonce_lifetime.map(show_period),
+        "nonce_secret": dpop.nonce_secret.as_ref().map(|_| "[redacted]"),
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod api;
 mod definition;
+mod dpop;
 mod encryption;
 mod issuer;
 mod listener;
@@ -16,13 +17,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::DpopSettings;
 use super::address::overlap;
 use super::bounds::{SHORTEST, count, period, size};
 use super::faults::Fault;
 use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
 use crate::control::IssuerSettings;
-use crate::gateway::ForwardedFields;
+use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{self, Expiry, ListenerSettings, TrustedProxies};
 use crate::snapshot::Plan;
 use crate::telemetry::{AccessLogOutput, AccessLogSettings};
@@ -33,6 +35,8 @@ pub(super) struct Resolved {
     pub(super) expiries: Vec<Expiry>,
     pub(super) trusted_proxies: TrustedProxies,
     pub(super) forwarded_fields: ForwardedFields,
+    pub(super) client_certificate_field: Option<CertificateField>,
+    pub(super) dpop: DpopSettings,
     pub(super) admin: Option<SocketAddr>,
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) limits: net::Limits,
@@ -64,7 +68,10 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         apis,
     };
     let entries = file.token_cache.as_ref().and_then(|cache| cache.entries.as_ref());
+    let client_certificate_field = dpop::certificate_field(file, &trusted_proxies, faults);
     Resolved {
+        client_certificate_field,
+        dpop: dpop::dpop(file.dpop.as_ref(), files, faults),
         listeners,
         expiries,
         trusted_proxies,

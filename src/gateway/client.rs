@@ -5,6 +5,7 @@
 //! trusted proxies, up to the first that is not one: that is the client, and what stands left of it is anybody's
 //! invention and goes no further. Addresses are addresses; a name is never resolved.
 
+use std::cell::OnceCell;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -12,10 +13,12 @@ use std::rc::Rc;
 use http::header::{FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::certificate::CertificateField;
 use super::request_id::RequestId;
 use super::trace::Trace;
 use crate::net::{TlsPeer, TrustedProxies};
 use crate::policy::Host;
+use crate::token::Thumbprint;
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -47,6 +50,10 @@ pub struct Connection {
     fields: ForwardedFields,
     /// Only where the peer itself is one of them.
     proxies: Option<TrustedProxies>,
+    /// Only where the peer may pass certificates on.
+    certificate_field: Option<CertificateField>,
+    /// Of the certificate that the peer has shown; digested once, and only where it is asked for.
+    shown: OnceCell<Option<Thumbprint>>,
 }
 
 /// Where one request comes from.
@@ -92,7 +99,28 @@ impl Connection {
             tls,
             fields,
             proxies: proxies.contains(address).then(|| proxies.clone()),
+            certificate_field: None,
+            shown: OnceCell::new(),
         }
+    }
+
+    /// The same, where trusted proxies pass the certificates of their clients on in this field.
+    pub fn with_certificate_field(self, field: Option<CertificateField>) -> Self {
+        Self {
+            certificate_field: field.filter(|_| self.proxies.is_some()),
+            ..self
+        }
+    }
+
+    /// The certificate of the client of a request with these fields.
+    pub(super) fn certificate(&self, fields: &HeaderMap) -> Option<Thumbprint> {
+        if let Some(field) = self.certificate_field {
+            return field.read(fields);
+        }
+        *self.shown.get_or_init(|| {
+            let certificate = self.tls.as_ref()?.client_certificate.as_ref()?;
+            Some(Thumbprint::of(certificate))
+        })
     }
 
     /// The id that a trusted peer has given to a request.

@@ -21,6 +21,8 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+
 /// RFC 9110 section 7.6.3: the version of the message that was received.
 const VIA_HTTP1: HeaderValue = HeaderValue::from_static("1.1 scopegate");
 const VIA_HTTP2: HeaderValue = HeaderValue::from_static("2.0 scopegate");
@@ -109,6 +111,13 @@ pub(super) fn to_upstream(
     });
     if target.token == TokenForwarding::Strip {
         parts.headers.remove(AUTHORIZATION);
+        // A proof is of no use without its token.
+        if permit
+            .principal()
+            .is_some_and(|principal| principal.binding().is_some())
+        {
+            parts.headers.remove(DPOP);
+        }
     }
     let via = if parts.version == Version::HTTP_2 {
         VIA_HTTP2

@@ -6,6 +6,7 @@
 
 mod asks;
 mod body;
+mod certificate;
 mod client;
 mod deadline;
 mod decryption;
@@ -32,6 +33,7 @@ mod websocket;
 mod worker;
 
 pub use body::{BodyError, ResponseBody};
+pub use certificate::CertificateField;
 pub use client::{Connection, ForwardedFields};
 pub use sanitize::SanitizedHead;
 pub use serving::Serving;

@@ -215,6 +215,11 @@ impl Record {
         }
     }
 
+    /// The gateway answers a permitted request by itself.
+    pub(super) fn answered_here(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+
     /// A permitted request could not be forwarded, or got no answer.
     pub(super) fn failed(&mut self, reason: Reason) {
         self.status = reason.status().as_u16();

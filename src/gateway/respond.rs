@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
 
 use super::body::ResponseBody;
@@ -21,6 +22,8 @@ use super::grpc::{self, Dialect};
 use super::record::Record;
 use super::request_id::RequestId;
 use crate::policy::{Challenge, Denial, Reason, RouteTable};
+
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 /// What is read of the body of a refused request, in bytes and time.
 const DISCARD_BYTES: usize = 256 << 10;
@@ -48,6 +51,23 @@ impl Reply {
         }
     }
 
+    /// Answers with a document for anybody, scripts of other origins included (RFC 9728 section 3.2).
+    pub(super) fn document(&self, document: &str, mut record: Record) -> Response<ResponseBody> {
+        record.answered_here(StatusCode::OK);
+        let body = if record.is_of_head() {
+            Bytes::new()
+        } else {
+            Bytes::copy_from_slice(document.as_bytes())
+        };
+        let mut response = Response::new(ResponseBody::own(body, record));
+        let fields = response.headers_mut();
+        fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        fields.insert(CONTENT_LENGTH, HeaderValue::from(document.len()));
+        fields.insert(CACHE_CONTROL, DOCUMENT_AGE);
+        fields.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        response
+    }
+
     /// Answers a refusal. `retry_after` is in seconds.
     pub(super) fn refuse(
         &self,
@@ -59,11 +79,14 @@ impl Reply {
         let route = denial.route.and_then(|id| table.route(id));
         let challenge = route.and_then(|route| {
             let realm = &table.api(route.api)?.realm;
-            Challenge::value(denial.reason, realm, Some(&route.requirement))
+            Challenge::value(denial.reason, realm, denial.scheme, Some(&route.requirement))
         });
         let mut fields = HeaderMap::with_capacity(6);
         if let Some(challenge) = challenge {
             fields.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Some(nonce) = denial.nonce().and_then(|nonce| HeaderValue::from_str(nonce).ok()) {
+            fields.insert(DPOP_NONCE, nonce);
         }
         if denial.reason == Reason::MethodNotAllowed {
             // An empty list says that no method is allowed (RFC 9110 section 10.2.1).
@@ -87,6 +110,9 @@ impl Reply {
         }
     }
 }
+
+/// What an API says of itself changes with its definition, which is seldom.
+const DOCUMENT_AGE: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
 fn http(
     reason: Reason,

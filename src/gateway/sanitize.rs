@@ -8,15 +8,19 @@ use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
+use super::client::Connection;
 use super::headers;
 use crate::net::Limits;
 use crate::policy::{Reason, RequestHead};
+use crate::token::Thumbprint;
 
 /// A head that has one reading.
 #[derive(Clone, Copy, Debug)]
 pub struct SanitizedHead<'a> {
     parts: &'a Parts,
     authority: &'a str,
+    /// `None` where nothing was sent.
+    connection: Option<&'a Connection>,
 }
 
 impl<'a> SanitizedHead<'a> {
@@ -40,12 +44,26 @@ impl<'a> SanitizedHead<'a> {
         Ok(Self {
             parts,
             authority: authority(parts)?,
+            connection: None,
         })
     }
 
     /// The host that is asked for, with its port where it has one.
     pub(super) fn authority(&self) -> &'a str {
         self.authority
+    }
+
+    /// The same head, on the connection that it came on.
+    pub(super) fn on(self, connection: &'a Connection) -> Self {
+        Self {
+            connection: Some(connection),
+            ..self
+        }
+    }
+
+    /// The certificate that the client has shown, to us or to whoever may say so.
+    pub(super) fn certificate(&self) -> Option<Thumbprint> {
+        self.connection?.certificate(&self.parts.headers)
     }
 
     /// What `decide` looks at.

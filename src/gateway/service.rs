@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 use tokio::sync::watch;
 
@@ -71,7 +71,7 @@ impl Worker {
 
         let view = self.view();
         let head = match SanitizedHead::read(&job.parts, &self.shared.settings.limits) {
-            Ok(head) => head,
+            Ok(head) => head.on(&job.connection),
             Err(reason) => return self.act(Verdict::of(view, Denial::of(reason)), job),
         };
         if job.connection.is_misdirected(head.authority()) {
@@ -81,7 +81,10 @@ impl Worker {
             Judged::Now(verdict) => self.act(verdict, job),
             Judged::Later(waiting) => Serving::Later(Box::pin(async move {
                 let verdict = match SanitizedHead::read(&job.parts, &self.shared.settings.limits) {
-                    Ok(head) => self.decide_later(waiting, head, &job.record).await,
+                    Ok(head) => {
+                        let head = head.on(&job.connection);
+                        self.decide_later(waiting, head, &job.record).await
+                    }
                     Err(reason) => Verdict::of(self.view(), Denial::of(reason)),
                 };
                 match self.act(verdict, job).await {
@@ -102,6 +105,14 @@ impl Worker {
         match decision {
             Decision::Forward(permit) => {
                 job.record.permitted(&view, &permit);
+                // A preflight that is passed on goes to the upstream.
+                if permit.reason() == Reason::Public
+                    && job.parts.method != Method::OPTIONS
+                    && let Some(document) = view.document(&permit)
+                {
+                    discard(job.body, &self.deadlines);
+                    return Serving::now(job.reply.document(document, job.record));
+                }
                 self.forward(view, permit, job)
             }
             Decision::Refuse(denial) => {
@@ -193,7 +204,7 @@ impl Worker {
     }
 
     pub(super) fn decide_now(&self, view: &View, head: SanitizedHead<'_>) -> Decision {
-        let verifier = self.verifier(view);
+        let verifier = self.verifier(view, head);
         decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
     }
 
@@ -204,17 +215,19 @@ impl Worker {
         opened: &OpenedToken,
     ) -> Decision {
         let verifier = OpenedVerifier {
-            cached: self.verifier(view),
+            cached: self.verifier(view, head),
             opened,
         };
         decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
     }
 
-    fn verifier(&self, view: &View) -> CachedVerifier<'_> {
+    fn verifier<'a>(&'a self, view: &View, head: SanitizedHead<'a>) -> CachedVerifier<'a> {
         CachedVerifier {
             tokens: &self.shared.tokens,
             recent: &self.recent,
             generation: view.snapshot.generation,
+            proofs: &self.shared.proofs,
+            head,
         }
     }
 

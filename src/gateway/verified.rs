@@ -1,6 +1,7 @@
 //! The cache of verified tokens in front of `Verifier::verify`.
 //!
-//! It holds facts, never decisions: a hit is asked again for its times, and the route is asked in any case. The key is a
+//! It holds facts, never decisions: a hit is asked again for its times, and its binding and the route are asked in any
+//! case. The key is a
 //! keyed digest of the whole token, the API and the generation of the snapshot, so neither a changed key set nor a
 //! changed definition can meet an old entry, and no token stays in memory. Refused tokens are not kept.
 
@@ -13,9 +14,10 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use moka::sync::Cache;
 use prometheus::Histogram;
 
+use super::sanitize::SanitizedHead;
 use crate::policy::Api;
 use crate::telemetry::{CacheMetrics, Metrics, Stage};
-use crate::token::{OpenedToken, Principal, TokenError, UnixSeconds, VerifyToken};
+use crate::token::{OpenedToken, Principal, ProofDesk, Thumbprint, TokenError, UnixSeconds, VerifyToken};
 
 /// No entry is kept longer, whatever its `exp`.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -49,6 +51,8 @@ pub(super) struct CachedVerifier<'a> {
     pub(super) tokens: &'a VerifiedTokens,
     pub(super) recent: &'a RecentTokens,
     pub(super) generation: u64,
+    pub(super) proofs: &'a ProofDesk,
+    pub(super) head: SanitizedHead<'a>,
 }
 
 /// Verifies a token that came encrypted and has been opened, and keeps what came of it under the token as it came: the
@@ -171,6 +175,14 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
             verified => self.tokens.admit(cache, digest, started, verified),
         }
     }
+
+    fn proofs(&self) -> Option<&ProofDesk> {
+        Some(self.proofs)
+    }
+
+    fn certificate(&self) -> Option<Thumbprint> {
+        self.head.certificate()
+    }
 }
 
 impl VerifyToken<Api> for OpenedVerifier<'_> {
@@ -184,6 +196,14 @@ impl VerifyToken<Api> for OpenedVerifier<'_> {
             (Some(cache), Some(digest)) => tokens.admit(cache, digest, started, verified),
             _ => verified.map(Arc::new),
         }
+    }
+
+    fn proofs(&self) -> Option<&ProofDesk> {
+        self.cached.proofs()
+    }
+
+    fn certificate(&self) -> Option<Thumbprint> {
+        self.cached.certificate()
     }
 }
 

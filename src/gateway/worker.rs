@@ -18,10 +18,11 @@ use super::request_id::RequestId;
 use super::upstream::Servers;
 use super::verified::{RecentTokens, VerifiedTokens};
 use crate::net::{DrainWatcher, Limits, Timeouts};
-use crate::policy::Permit;
+use crate::policy::{Permit, Requirement};
 use crate::snapshot::handoff::Reader;
 use crate::snapshot::{Endpoint, Server, Snapshot};
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics, Stage};
+use crate::token::ProofDesk;
 
 /// What `config` says about requests.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +40,8 @@ pub struct Shared {
     pub settings: GatewaySettings,
     /// The cache of verified tokens.
     pub tokens: VerifiedTokens,
+    /// Where proofs of possession are taken.
+    pub proofs: ProofDesk,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// One line per request.
@@ -59,12 +62,14 @@ impl Shared {
     pub fn new(
         settings: GatewaySettings,
         tokens: VerifiedTokens,
+        proofs: ProofDesk,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
     ) -> Arc<Self> {
         Arc::new(Self {
             settings,
             tokens,
+            proofs,
             decryption: Decryption::new(thread::available_parallelism().map_or(1, usize::from)),
             decide_timer: metrics.stage(Stage::Decide),
             unrouted: metrics.route("", ""),
@@ -219,6 +224,14 @@ impl View {
             series: shared.series(&snapshot),
             snapshot,
             servers,
+        }
+    }
+
+    /// What the gateway itself answers, where it does.
+    pub(super) fn document(&self, permit: &Permit) -> Option<&str> {
+        match &self.snapshot.table.route(permit.route())?.requirement {
+            Requirement::Metadata(document) => Some(document),
+            Requirement::Public | Requirement::Token(_) => None,
         }
     }
 

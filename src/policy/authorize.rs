@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::possession::Held;
 use super::table::{Api, ApiId, Preflight, Route, RouteId};
 use super::{Mode, Reason, Requirement};
-use crate::token::{Principal, SealedToken, TokenError, UnixSeconds};
+use crate::token::{Principal, ProofError, Scheme, SealedToken, TokenError, UnixSeconds};
 
 /// Leave to forward one request.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Denial {
     pub detail: Option<TokenError>,
     /// For `Allow`, where the method is not allowed.
     pub allow: Option<HeaderValue>,
+    /// With which scheme the token came.
+    pub scheme: Scheme,
 }
 
 /// A key that an issuer may have by now.
@@ -81,6 +84,7 @@ impl Denial {
             principal: None,
             detail: None,
             allow: None,
+            scheme: Scheme::Bearer,
         }
     }
 
@@ -92,12 +96,21 @@ impl Denial {
         }
     }
 
-    /// A refusal of the token itself.
-    pub(super) fn of_token(route: &Route, error: TokenError) -> Self {
+    /// A refusal of the token itself, or of whoever sent it.
+    pub(super) fn of_token(route: &Route, scheme: Scheme, error: TokenError) -> Self {
         let reason = Reason::from(&error);
         Self {
             detail: Some(error),
+            scheme,
             ..Self::on(route, reason)
+        }
+    }
+
+    /// The nonce that the next proof must have, for `DPoP-Nonce` (RFC 9449 section 9).
+    pub fn nonce(&self) -> Option<&str> {
+        match &self.detail {
+            Some(TokenError::Proof(ProofError::NonceWanted { nonce })) => Some(nonce),
+            _ => None,
         }
     }
 
@@ -135,7 +148,7 @@ impl Denial {
 /// Leave for a public route.
 pub(super) fn authorize_anonymous(route: &Route) -> Option<Permit> {
     match route.requirement {
-        Requirement::Public => Some(anonymous(route)),
+        Requirement::Public | Requirement::Metadata(_) => Some(anonymous(route)),
         Requirement::Token(_) => None,
     }
 }
@@ -149,16 +162,14 @@ pub(super) fn authorize_preflight(api: &Api, route: &Route) -> Option<Permit> {
 }
 
 /// Leave for a principal that meets what the route asks.
-pub(super) fn authorize(
-    route: &Route,
-    principal: Arc<Principal>,
-    now: UnixSeconds,
-) -> Result<Permit, Denial> {
+pub(super) fn authorize(route: &Route, held: Held, now: UnixSeconds) -> Result<Permit, Denial> {
+    let (principal, scheme) = held.into_parts();
     if let Requirement::Token(requirement) = &route.requirement
         && let Err(reason) = requirement.check(&principal, now)
     {
         return Err(Denial {
             principal: Some(principal),
+            scheme,
             ..Denial::on(route, reason)
         });
     }

@@ -1,4 +1,5 @@
-//! The only writer of `WWW-Authenticate` (RFC 6750 section 3, RFC 9470 section 3).
+//! The only writer of `WWW-Authenticate` (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9470 section 3, RFC 9728
+//! section 5.1).
 //!
 //! Everything in a challenge comes from the definition, the route or the closed list of reasons; nothing of it was sent
 //! by the client.
@@ -9,24 +10,69 @@ use http::HeaderValue;
 
 use super::reason::ChallengeKind;
 use super::requirement::visible;
-use super::{Reason, Requirement};
+use super::{Possession, Reason, Requirement};
+use crate::token::{PROOF_ALGORITHMS, Scheme};
 
-/// The `realm` of an API: its identifier, quoted once.
+/// What of a challenge is the same for every request of an API: its identifier, quoted once, and its schemes.
 #[derive(Clone, Debug)]
 pub struct Realm {
-    /// `Bearer realm="…"`
-    start: Box<str>,
+    /// `realm="…"`, and `resource_metadata="…"` where there is some.
+    realm: Box<str>,
+    takes: Takes,
+    /// Every scheme that the API takes, without an error.
     bare: HeaderValue,
+}
+
+/// With which schemes an API takes tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    Bearer,
+    Both,
+    Dpop,
 }
 
 impl Realm {
     /// Quotes an identifier. Characters outside visible ASCII are percent-encoded.
     pub fn new(identifier: &str) -> Self {
-        let mut start = String::from("Bearer realm=");
-        push_quoted(&mut start, identifier);
+        let mut realm = String::from("realm=");
+        push_quoted(&mut realm, identifier);
+        Self::taking(realm.into(), Takes::Bearer)
+    }
+
+    /// The same for an API that has metadata at this address (RFC 9728 section 5.1).
+    pub fn with_metadata(self, address: Option<&str>) -> Self {
+        let Some(address) = address else { return self };
+        let mut realm = String::from(self.realm);
+        push_parameter(&mut realm, "resource_metadata", address);
+        Self::taking(realm.into(), self.takes)
+    }
+
+    /// The same for an API that asks for a proof of possession.
+    pub fn with_possession(self, possession: Option<&Possession>) -> Self {
+        match possession {
+            Some(asked) if asked.takes_proofs() && asked.is_required() => {
+                Self::taking(self.realm, Takes::Dpop)
+            }
+            Some(asked) if asked.takes_proofs() => Self::taking(self.realm, Takes::Both),
+            _ => self,
+        }
+    }
+
+    fn taking(realm: Box<str>, takes: Takes) -> Self {
+        let mut text = String::new();
+        match takes {
+            Takes::Bearer => push_scheme(&mut text, "Bearer", &realm),
+            Takes::Both => {
+                push_scheme(&mut text, "Bearer", &realm);
+                text.push_str(", ");
+                push_dpop(&mut text, &realm);
+            }
+            Takes::Dpop => push_dpop(&mut text, &realm),
+        }
         Self {
-            bare: visible(&start),
-            start: start.into(),
+            bare: visible(&text),
+            realm,
+            takes,
         }
     }
 }
@@ -36,8 +82,16 @@ impl Realm {
 pub struct Challenge;
 
 impl Challenge {
-    /// The value for a refusal; `None` where the reason has none.
-    pub fn value(reason: Reason, realm: &Realm, requirement: Option<&Requirement>) -> Option<HeaderValue> {
+    /// The value for a refusal; `None` where the reason has none. `came_with` is the scheme of the token, where one came.
+    ///
+    /// The error stands in the challenge of the scheme that was tried. Who tried `Bearer` is told of `DPoP` too; who
+    /// tried `DPoP` is never led back to `Bearer`.
+    pub fn value(
+        reason: Reason,
+        realm: &Realm,
+        came_with: Scheme,
+        requirement: Option<&Requirement>,
+    ) -> Option<HeaderValue> {
         let kind = reason.challenge();
         if kind == ChallengeKind::None {
             return None;
@@ -45,8 +99,13 @@ impl Challenge {
         let Some(error) = kind.error_code() else {
             return Some(realm.bare.clone());
         };
-        let mut text = String::with_capacity(realm.start.len() + 160);
-        text.push_str(&realm.start);
+        let mut text = String::with_capacity(realm.realm.len() + 240);
+        let is_dpop = realm.takes == Takes::Dpop || (realm.takes == Takes::Both && came_with == Scheme::Dpop);
+        if is_dpop {
+            push_dpop(&mut text, &realm.realm);
+        } else {
+            push_scheme(&mut text, "Bearer", &realm.realm);
+        }
         push_parameter(&mut text, "error", error);
         push_parameter(&mut text, "error_description", reason.text());
         if let Some(Requirement::Token(asked)) = requirement {
@@ -65,8 +124,25 @@ impl Challenge {
                 _ => {}
             }
         }
+        let is_about_the_token = matches!(kind, ChallengeKind::InvalidToken | ChallengeKind::InvalidRequest);
+        if realm.takes == Takes::Both && !is_dpop && is_about_the_token {
+            text.push_str(", ");
+            push_dpop(&mut text, &realm.realm);
+        }
         Some(visible(&text))
     }
+}
+
+fn push_scheme(text: &mut String, scheme: &str, realm: &str) {
+    text.push_str(scheme);
+    text.push(' ');
+    text.push_str(realm);
+}
+
+/// RFC 9449 section 7.1: with the algorithms of proofs.
+fn push_dpop(text: &mut String, realm: &str) {
+    push_scheme(text, "DPoP", realm);
+    push_parameter(text, "algs", &PROOF_ALGORITHMS.join(" "));
 }
 
 fn push_parameter(text: &mut String, name: &str, value: &str) {
@@ -100,8 +176,10 @@ mod tests {
     #[test]
     fn forms() {
         let realm = Realm::new("https://items.example.com");
-        let text =
-            |reason| Challenge::value(reason, &realm, None).map(|value| value.to_str().unwrap().to_owned());
+        let text = |reason| {
+            Challenge::value(reason, &realm, Scheme::Bearer, None)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
         assert_eq!(
             text(Reason::MissingToken).unwrap(),
             r#"Bearer realm="https://items.example.com""#
@@ -122,7 +200,7 @@ mod tests {
     #[test]
     fn quoting() {
         let realm = Realm::new("a\"b\\c\r\nd\u{e9}");
-        let value = Challenge::value(Reason::MissingToken, &realm, None).unwrap();
+        let value = Challenge::value(Reason::MissingToken, &realm, Scheme::Bearer, None).unwrap();
         assert_eq!(value.to_str().unwrap(), r#"Bearer realm="a\"b\\c%0D%0Ad%C3%A9""#);
     }
 }

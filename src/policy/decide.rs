@@ -1,6 +1,6 @@
 //! `decide`: the whole verdict on a request, in one synchronous function.
 //!
-//! The order is fixed: host and path → route → (public: done) → bearer → verify → authorize. No route means refused
+//! The order is fixed: host and path → route → (public: done) → bearer → verify → possession → authorize. No route means refused
 //! before the token is looked at, and a public route never looks at one. What must never happen here is I/O: the
 //! gateway calls this on a worker thread, between reading a head and forwarding it.
 
@@ -8,9 +8,10 @@ use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, Method};
 
 use super::authorize::{authorize, authorize_anonymous, authorize_preflight};
+use super::possession::hold;
 use super::table::{Leaf, NoSuchMethod};
 use super::{Api, Denial, Host, Permit, Reason, RequestPath, Route, RouteTable};
-use crate::token::{BearerError, UnixSeconds, VerifyToken, bearer_token};
+use crate::token::{BearerError, Scheme, UnixSeconds, VerifyToken, bearer_token};
 
 /// What of a request the verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -130,12 +131,18 @@ fn check_token(
         .into_iter()
         .map(http::HeaderValue::as_bytes);
     let token = bearer_token(values).map_err(|error| Denial::on(route, Reason::from(error)))?;
+    if token.scheme() == Scheme::Dpop && !api.takes_proofs() {
+        return Err(Denial::on(route, Reason::MissingToken));
+    }
     let principal = verify.verify(api, token.as_str(), now).map_err(|error| {
         if token.is_well_formed() {
-            Denial::of_token(route, error)
+            Denial::of_token(route, token.scheme(), error)
         } else {
             Denial::on(route, Reason::from(BearerError::Malformed))
         }
     })?;
-    authorize(route, principal, now)
+    // The principal is left out: what was not proved must not pass for anybody's identity where a route only reports.
+    let held = hold(api, head, token, principal, verify, now)
+        .map_err(|error| Denial::of_token(route, token.scheme(), error.into()))?;
+    authorize(route, held, now)
 }

@@ -42,7 +42,9 @@ impl Reason {
             | Self::ClaimMismatch
             | Self::ClientNotAllowed => GrpcStatus::PermissionDenied,
             // The gateway is full, or the message is larger than it takes: to ask again at once does not help.
-            Self::HeadersTooLarge | Self::BodyTooLarge | Self::Overloaded => GrpcStatus::ResourceExhausted,
+            Self::HeadersTooLarge | Self::BodyTooLarge | Self::Overloaded | Self::DpopStoreFull => {
+                GrpcStatus::ResourceExhausted
+            }
             Self::KeysUnavailable
             | Self::UpstreamConnect
             | Self::UpstreamProtocol
@@ -68,7 +70,19 @@ impl Reason {
             | Self::MalformedClaim
             | Self::StepUpRequired
             | Self::DpopMissing
-            | Self::CertificateMissing => GrpcStatus::Unauthenticated,
+            | Self::DpopDowngrade
+            | Self::DpopInvalid
+            | Self::DpopWrongKey
+            | Self::DpopWrongMethod
+            | Self::DpopWrongAddress
+            | Self::DpopStale
+            | Self::DpopFuture
+            | Self::DpopWrongToken
+            | Self::DpopNonce
+            | Self::DpopReplay
+            | Self::TokenUnbound
+            | Self::CertificateMissing
+            | Self::CertificateMismatch => GrpcStatus::Unauthenticated,
         };
         status as u8
     }

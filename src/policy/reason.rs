@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use http::StatusCode;
 
-use crate::token::{BearerError, TokenError};
+use crate::token::{BearerError, ProofError, TokenError};
 
 /// Why a request was allowed or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -52,7 +52,20 @@ pub enum Reason {
     ClientNotAllowed,
     StepUpRequired,
     DpopMissing,
+    DpopDowngrade,
+    DpopInvalid,
+    DpopWrongKey,
+    DpopWrongMethod,
+    DpopWrongAddress,
+    DpopStale,
+    DpopFuture,
+    DpopWrongToken,
+    DpopNonce,
+    DpopReplay,
+    DpopStoreFull,
+    TokenUnbound,
     CertificateMissing,
+    CertificateMismatch,
     KeysUnavailable,
     Overloaded,
     UpstreamConnect,
@@ -77,13 +90,15 @@ pub enum Stage {
     Signature,
     /// The claims and the times.
     Claims,
+    /// What the token is bound to.
+    Possession,
     /// What the route asks.
     Requirement,
     /// The upstream.
     Forward,
 }
 
-/// How a refusal is told in `WWW-Authenticate` (RFC 6750 section 3, RFC 9470 section 3).
+/// How a refusal is told in `WWW-Authenticate` (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9470 section 3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ChallengeKind {
     None,
@@ -93,6 +108,9 @@ pub(super) enum ChallengeKind {
     InvalidToken,
     InsufficientScope,
     StepUp,
+    /// RFC 9449 section 7.1: the proof, not the token.
+    InvalidProof,
+    UseNonce,
 }
 
 /// Everything about a reason.
@@ -122,7 +140,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 59] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
@@ -161,7 +179,20 @@ impl Reason {
         Self::ClientNotAllowed,
         Self::StepUpRequired,
         Self::DpopMissing,
+        Self::DpopDowngrade,
+        Self::DpopInvalid,
+        Self::DpopWrongKey,
+        Self::DpopWrongMethod,
+        Self::DpopWrongAddress,
+        Self::DpopStale,
+        Self::DpopFuture,
+        Self::DpopWrongToken,
+        Self::DpopNonce,
+        Self::DpopReplay,
+        Self::DpopStoreFull,
+        Self::TokenUnbound,
         Self::CertificateMissing,
+        Self::CertificateMismatch,
         Self::KeysUnavailable,
         Self::Overloaded,
         Self::UpstreamConnect,
@@ -205,12 +236,25 @@ impl Reason {
             Self::AudienceMismatch => facts("audience_mismatch", 401, C::InvalidToken, S::Claims, "the token is for another audience"),
             Self::MissingClaim => facts("missing_claim", 401, C::InvalidToken, S::Claims, "a required claim is missing"),
             Self::MalformedClaim => facts("malformed_claim", 401, C::InvalidToken, S::Claims, "a claim is malformed"),
-            Self::DpopMissing => facts("dpop_missing", 401, C::InvalidToken, S::Claims, "the token is bound to a key and came without a proof"),
-            Self::CertificateMissing => facts("certificate_missing", 401, C::InvalidToken, S::Claims, "the token is bound to a certificate and came without it"),
             Self::Expired => facts("expired", 401, C::InvalidToken, S::Claims, "the token has expired"),
             Self::NotYetValid => facts("not_yet_valid", 401, C::InvalidToken, S::Claims, "the token is not valid yet"),
             Self::IssuedInFuture => facts("issued_in_future", 401, C::InvalidToken, S::Claims, "the token was issued in the future"),
             Self::TooOld => facts("too_old", 401, C::InvalidToken, S::Claims, "the token is too old"),
+            Self::DpopMissing => facts("dpop_missing", 401, C::InvalidToken, S::Possession, "the token is bound to a key and came without a proof"),
+            Self::DpopDowngrade => facts("dpop_downgrade", 401, C::InvalidToken, S::Possession, "the token is bound to a key and came as a bearer token"),
+            Self::DpopInvalid => facts("dpop_invalid", 401, C::InvalidProof, S::Possession, "the proof is not valid"),
+            Self::DpopWrongKey => facts("dpop_wrong_key", 401, C::InvalidToken, S::Possession, "the proof is signed with another key than the token is bound to"),
+            Self::DpopWrongMethod => facts("dpop_wrong_method", 401, C::InvalidProof, S::Possession, "the proof is for another method"),
+            Self::DpopWrongAddress => facts("dpop_wrong_address", 401, C::InvalidProof, S::Possession, "the proof is for another address"),
+            Self::DpopStale => facts("dpop_stale", 401, C::InvalidProof, S::Possession, "the proof is too old"),
+            Self::DpopFuture => facts("dpop_future", 401, C::InvalidProof, S::Possession, "the proof was made in the future"),
+            Self::DpopWrongToken => facts("dpop_wrong_token", 401, C::InvalidProof, S::Possession, "the proof is not for this token"),
+            Self::DpopNonce => facts("dpop_nonce", 401, C::UseNonce, S::Possession, "the proof needs the nonce of this server"),
+            Self::DpopReplay => facts("dpop_replay", 401, C::InvalidProof, S::Possession, "the proof was used before"),
+            Self::DpopStoreFull => facts("dpop_store_full", 503, C::None, S::Possession, "too many proofs are being made"),
+            Self::TokenUnbound => facts("token_unbound", 401, C::InvalidToken, S::Possession, "the token is not bound to a key or a certificate"),
+            Self::CertificateMissing => facts("certificate_missing", 401, C::InvalidToken, S::Possession, "the token is bound to a certificate and came without it"),
+            Self::CertificateMismatch => facts("certificate_mismatch", 401, C::InvalidToken, S::Possession, "the token is bound to another certificate"),
             Self::InsufficientScope => facts("insufficient_scope", 403, C::InsufficientScope, S::Requirement, "the token lacks a scope that the route asks for"),
             Self::InsufficientPermission => facts("insufficient_permission", 403, C::InsufficientScope, S::Requirement, "the token lacks a permission that the route asks for"),
             Self::ClaimMismatch => facts("claim_mismatch", 403, C::None, S::Requirement, "a claim does not have the value that the route asks for"),
@@ -227,7 +271,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 46]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 59]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 
@@ -275,6 +319,8 @@ impl ChallengeKind {
             Self::InvalidToken => Some("invalid_token"),
             Self::InsufficientScope => Some("insufficient_scope"),
             Self::StepUp => Some("insufficient_user_authentication"),
+            Self::InvalidProof => Some("invalid_dpop_proof"),
+            Self::UseNonce => Some("use_dpop_nonce"),
         }
     }
 }
@@ -314,6 +360,29 @@ impl From<&TokenError> for Reason {
             TokenError::MalformedClaim(_) => Self::MalformedClaim,
             TokenError::DpopMissing => Self::DpopMissing,
             TokenError::CertificateMissing => Self::CertificateMissing,
+            TokenError::Proof(error) => Self::from(error),
+        }
+    }
+}
+
+impl From<&ProofError> for Reason {
+    fn from(error: &ProofError) -> Self {
+        match error {
+            ProofError::Missing => Self::DpopMissing,
+            ProofError::Downgrade => Self::DpopDowngrade,
+            ProofError::Unbound => Self::TokenUnbound,
+            ProofError::Invalid(_) => Self::DpopInvalid,
+            ProofError::WrongKey => Self::DpopWrongKey,
+            ProofError::WrongMethod => Self::DpopWrongMethod,
+            ProofError::WrongAddress { .. } => Self::DpopWrongAddress,
+            ProofError::Stale => Self::DpopStale,
+            ProofError::Future => Self::DpopFuture,
+            ProofError::WrongToken => Self::DpopWrongToken,
+            ProofError::Replay => Self::DpopReplay,
+            ProofError::NonceWanted { .. } => Self::DpopNonce,
+            ProofError::StoreFull => Self::DpopStoreFull,
+            ProofError::NoCertificate => Self::CertificateMissing,
+            ProofError::WrongCertificate => Self::CertificateMismatch,
         }
     }
 }

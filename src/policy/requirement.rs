@@ -1,6 +1,7 @@
 //! What a route asks, compiled against a definition: names have become bits.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -22,6 +23,8 @@ pub enum ScopeSource {
 pub enum Requirement {
     /// Nothing; no token is looked at.
     Public,
+    /// Nothing; the gateway itself answers, with this JSON.
+    Metadata(Arc<str>),
     /// A valid token that meets the conditions.
     Token(Box<TokenRequirement>),
 }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 
 use super::matcher::PathTree;
-use super::{Host, Mode, OnExpiry, PathForms, PathPattern, Realm, RequestPath, Requirement, Upgrade};
+use super::{
+    Host, Mode, OnExpiry, PathForms, PathPattern, Possession, Realm, RequestPath, Requirement, Upgrade,
+};
 use crate::token::Verifier;
 
 /// Position of an API in the table, which is its position in the configuration.
@@ -42,8 +44,17 @@ pub struct Api {
     pub realm: Realm,
     /// How tokens are verified.
     pub verifier: Verifier,
+    /// What must be proved beside; `None`: nothing.
+    pub possession: Option<Possession>,
     /// The rule for CORS preflights.
     pub preflight: Preflight,
+}
+
+impl Api {
+    /// Whether tokens may come with the scheme `DPoP`.
+    pub fn takes_proofs(&self) -> bool {
+        self.possession.as_ref().is_some_and(Possession::takes_proofs)
+    }
 }
 
 /// One compiled route.
@@ -209,6 +220,28 @@ impl RouteTableBuilder {
         }
         self.table.routes.push(route);
         Ok(())
+    }
+
+    /// Adds a route of one method under those hosts of its API that have no route of that pattern yet.
+    pub fn route_where_free(&mut self, route: Route, pattern: &PathPattern, hosts: &[String]) {
+        let mut is_used = false;
+        let mut take = |tree: &mut PathTree<Leaf>| {
+            let leaf = tree.entry(pattern, Leaf::default);
+            if leaf.any.is_none() && leaf.methods.is_empty() {
+                leaf.methods
+                    .extend(route.methods.iter().map(|method| (method.clone(), route.id)));
+                is_used = true;
+            }
+        };
+        if hosts.is_empty() {
+            take(&mut self.table.other_hosts);
+        }
+        for host in hosts {
+            take(self.table.hosts.entry(host.as_str().into()).or_default());
+        }
+        if is_used {
+            self.table.routes.push(route);
+        }
     }
 
     /// The finished table.

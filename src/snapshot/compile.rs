@@ -6,9 +6,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use http::Method;
+
 use super::handoff::KeyMisses;
+use super::metadata::metadata;
 use super::{ApiPlan, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target};
-use crate::policy::{Api, ApiId, PathForms, Realm, Requirement, Route, RouteTableBuilder, ScopeSource};
+use crate::policy::{
+    Api, ApiId, Mode, OnExpiry, PathForms, Possession, Realm, Requirement, Route, RouteTableBuilder,
+    ScopeSource,
+};
 use crate::token::{
     KeySet, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier, VerifierSettings,
 };
@@ -82,6 +88,9 @@ pub fn compile(
     if !faults.is_empty() {
         return Err(faults);
     }
+    for (position, api) in plan.apis.iter().enumerate() {
+        add_metadata(&mut builder, ApiId(position), api);
+    }
     let reserved: BTreeSet<Box<str>> = plan
         .apis
         .iter()
@@ -137,11 +146,15 @@ fn add_api(
         max_age: plan.max_age,
         max_bytes: settings.max_token_bytes,
     };
+    let possession = Possession::of(definition, plan.public_url.as_deref());
     let id = builder.next_api();
     builder.api(Api {
         id,
         identifier: definition.identifier.as_str().into(),
-        realm: Realm::new(&definition.identifier),
+        realm: Realm::new(&definition.identifier)
+            .with_metadata(metadata(plan).map(|metadata| metadata.address).as_deref())
+            .with_possession(possession.as_ref()),
+        possession,
         verifier: Verifier::new(
             definition,
             verifier_settings,
@@ -208,6 +221,29 @@ fn add_routes(
                 route: index,
             });
         }
+    }
+}
+
+/// After all routes, which go first: what an API has at that very path is its own business.
+fn add_metadata(builder: &mut RouteTableBuilder, api: ApiId, plan: &ApiPlan) {
+    let Some(metadata) = metadata(plan) else { return };
+    let document: Arc<str> = metadata.document.into();
+    for pattern in &metadata.patterns {
+        let route = Route {
+            id: builder.next_route(),
+            api,
+            pattern: pattern.as_str().into(),
+            methods: vec![Method::GET],
+            requirement: Requirement::Metadata(Arc::clone(&document)),
+            mode: Mode::Enforce,
+            allow: PathForms::default(),
+            timeout: None,
+            max_body: None,
+            idle_timeout: None,
+            upgrade: None,
+            on_expiry: OnExpiry::default(),
+        };
+        builder.route_where_free(route, pattern, &plan.hosts);
     }
 }
 

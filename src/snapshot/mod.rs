@@ -6,6 +6,7 @@
 mod compile;
 pub mod handoff;
 mod health;
+mod metadata;
 mod plan;
 mod upstream;
 

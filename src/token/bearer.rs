@@ -1,22 +1,41 @@
-//! Finds the bearer token in the `Authorization` lines of a request (RFC 6750 section 2.1, RFC 9110 section 11.4).
+//! Finds the token in the `Authorization` lines of a request (RFC 6750 section 2.1, RFC 9449 section 7.1, RFC 9110
+//! section 11.4).
 //!
 //! It only finds; what the token says is read elsewhere. It must never be lenient: an upstream that reads another
 //! token than we did would defeat the check.
 
 /// What stands where the token should be: one word, not yet looked into.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct BearerToken<'a>(&'a str);
+pub struct BearerToken<'a> {
+    text: &'a str,
+    scheme: Scheme,
+}
+
+/// The scheme with which a token came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// RFC 6750.
+    #[default]
+    Bearer,
+    /// RFC 9449: with a proof. Many an API does not know it.
+    Dpop,
+}
 
 impl<'a> BearerToken<'a> {
     /// The compact token.
     pub fn as_str(self) -> &'a str {
-        self.0
+        self.text
+    }
+
+    /// The scheme.
+    pub fn scheme(self) -> Scheme {
+        self.scheme
     }
 
     /// Whether it has the form of RFC 6750 (`b64token`). Nothing else can be verified, so this is asked only to tell
     /// why a token was not: looking at each character of a good one would cost more than finding it in a cache.
     pub fn is_well_formed(self) -> bool {
-        is_b64token(self.0.as_bytes())
+        is_b64token(self.text.as_bytes())
     }
 }
 
@@ -40,7 +59,7 @@ pub enum BearerError {
     Malformed,
 }
 
-/// Reads the one bearer token among the values of all `Authorization` lines.
+/// Reads the one token among the values of all `Authorization` lines.
 pub fn bearer_token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<BearerToken<'a>, BearerError> {
     let value = values.next().ok_or(BearerError::Missing)?;
     if values.next().is_some() {
@@ -50,7 +69,11 @@ pub fn bearer_token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Be
         Some(space) => value.split_at(space),
         None => (value, &[][..]),
     };
-    if !scheme.eq_ignore_ascii_case(b"bearer") {
+    let scheme = if scheme.eq_ignore_ascii_case(b"bearer") {
+        Scheme::Bearer
+    } else if scheme.eq_ignore_ascii_case(b"dpop") {
+        Scheme::Dpop
+    } else {
         // `Bearer,` or a tab in place of the space is an attempt at our scheme, not another scheme.
         let is_token = !scheme.is_empty() && scheme.iter().all(u8::is_ascii_alphanumeric);
         return Err(if is_token || scheme.is_empty() || scheme.contains(&b'-') {
@@ -58,14 +81,14 @@ pub fn bearer_token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Be
         } else {
             BearerError::Malformed
         });
-    }
+    };
     let start = rest
         .iter()
         .position(|&byte| byte != b' ')
         .ok_or(BearerError::Malformed)?;
     let token = rest.get(start..).unwrap_or_default();
     std::str::from_utf8(token)
-        .map(BearerToken)
+        .map(|text| BearerToken { text, scheme })
         .map_err(|_not_utf8| BearerError::Malformed)
 }
 
@@ -107,8 +130,20 @@ mod tests {
     #[test]
     fn no_token() {
         assert_eq!(read(&[]), Err(BearerError::Missing));
-        for value in ["Basic dXNlcjpwYXNz", "DPoP a.b.c", "", "Digest a=b", "Bearers x"] {
+        for value in ["Basic dXNlcjpwYXNz", "", "Digest a=b", "Bearers x", "DPoPs x"] {
             assert_eq!(read(&[value]), Err(BearerError::Missing), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn schemes() {
+        for (value, scheme) in [
+            ("Bearer a.b.c", Scheme::Bearer),
+            ("DPoP a.b.c", Scheme::Dpop),
+            ("dpop a.b.c", Scheme::Dpop),
+        ] {
+            let token = bearer_token(std::iter::once(value.as_bytes())).unwrap();
+            assert_eq!((token.as_str(), token.scheme()), ("a.b.c", scheme));
         }
     }
 
@@ -134,6 +169,8 @@ mod tests {
             "Bearer a ",
             "Bearer, a",
             "Bearer é",
+            "DPoP",
+            "DPoP a, b",
         ] {
             assert_eq!(read(&[value]), Err(BearerError::Malformed), "{value:?}");
         }

@@ -10,6 +10,7 @@ use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::binding::Thumbprint;
 use super::json::Json;
 use crate::definition::SigningAlg;
 
@@ -222,6 +223,48 @@ impl Material {
         }
     }
 
+    /// The key in the header of a proof (RFC 9449 section 4.2). Only the numbers of RSA are looked at; whether a point is
+    /// on its curve shows when the key is used, and that is not before it was found to be the right one.
+    pub(super) fn of_proof(jwk: &Json) -> Result<Self, WhySkipped> {
+        let text = |name: &str| jwk.get(name).and_then(Json::as_str).ok_or(WhySkipped::Unreadable);
+        let point = |length: usize| {
+            let (x, y) = (number(text("x")?)?, number(text("y")?)?);
+            if x.len() == length && y.len() == length {
+                Ok([&[4], &*x, &*y].concat().into())
+            } else {
+                Err(WhySkipped::Invalid)
+            }
+        };
+        match (text("kty")?, jwk.get("crv").and_then(Json::as_str)) {
+            ("EC", Some("P-256")) => point(32).map(Self::P256),
+            ("EC", Some("P-384")) => point(48).map(Self::P384),
+            ("OKP", Some("Ed25519")) => Ok(Self::Ed25519(number(text("x")?)?.into())),
+            ("RSA", None) => Self::rsa(&number(text("n")?)?, &number(text("e")?)?),
+            _ => Err(WhySkipped::Unsupported),
+        }
+    }
+
+    /// RFC 7638: the hash of the required members, in the order of their names.
+    pub(super) fn thumbprint(&self) -> Thumbprint {
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let elliptic = |curve: &str, point: &[u8]| {
+            let point = point.get(1..).unwrap_or_default();
+            let (x, y) = point.split_at(point.len() / 2);
+            let (x, y) = (encode(x), encode(y));
+            format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#)
+        };
+        let text = match self {
+            Self::Rsa { n, e } => {
+                let (n, e) = (encode(n), encode(e));
+                format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#)
+            }
+            Self::P256(point) => elliptic("P-256", point),
+            Self::P384(point) => elliptic("P-384", point),
+            Self::Ed25519(x) => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, encode(x)),
+        };
+        Thumbprint::of(text.as_bytes())
+    }
+
     fn rsa(n: &[u8], e: &[u8]) -> Result<Self, WhySkipped> {
         let n: &[u8] = strip_zeros(n);
         let e: &[u8] = strip_zeros(e);
@@ -268,7 +311,7 @@ impl Material {
         }
     }
 
-    fn fits(&self, alg: SigningAlg) -> bool {
+    pub(super) fn fits(&self, alg: SigningAlg) -> bool {
         use SigningAlg::{ES256, ES384, EdDSA, PS256, PS384, PS512, RS256, RS384, RS512};
         match self {
             Self::Rsa { .. } => matches!(alg, RS256 | RS384 | RS512 | PS256 | PS384 | PS512),

@@ -38,7 +38,7 @@ impl VerificationKey {
         })
     }
 
-    fn public(alg: SigningAlg, key: &PublicKey) -> Option<Self> {
+    pub(super) fn public(alg: SigningAlg, key: &PublicKey) -> Option<Self> {
         let parsed = match (&key.material, alg) {
             (Material::Rsa { n, e }, alg) => RsaPublicKeyComponents { n: &**n, e: &**e }
                 .to_parsed_public_key(rsa_parameters(alg)?)

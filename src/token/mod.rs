@@ -4,17 +4,22 @@
 //! to a [`Principal`] is [`Verifier::verify`].
 
 mod bearer;
+mod binding;
 mod claims;
+mod dpop;
 mod json;
 mod jwe;
 mod jwk;
 mod jws;
 mod keys;
 mod principal;
+mod proofs;
 mod scope;
 mod verify;
 
-pub use bearer::{BearerError, BearerToken, bearer_token};
+pub use bearer::{BearerError, BearerToken, Scheme, bearer_token};
+pub use binding::{Binding, ProofError, Thumbprint};
+pub use dpop::{PROOF_ALGORITHMS, Proof, ProofScope, ProofTimes, check_proof};
 pub use json::{Json, JsonError, Number};
 pub use jwe::{
     DecryptionKey, DecryptionKeys, Encryption, KeyFault, MAX_DECRYPTION_KEYS, OpenedToken, SealedToken,
@@ -24,6 +29,7 @@ pub use jwk::{JwksError, KeySet, SkippedKey, WhySkipped};
 pub use jws::{Jws, MalformedJws};
 pub use keys::{VerificationKey, VerificationKeys};
 pub use principal::Principal;
+pub use proofs::{ProofDesk, ProofSettings};
 pub use scope::{ScopeSet, ScopeTable, TooManyScopes};
 pub use verify::{TrustedIssuer, Verifier, VerifierSettings, VerifyToken};
 
@@ -104,10 +110,13 @@ pub enum TokenError {
     /// A claim has a type or a value that it must not have.
     #[error("the claim `{0}` is malformed")]
     MalformedClaim(&'static str),
-    /// The token is bound to a DPoP key (RFC 9449) and came as a bearer token.
+    /// The token is bound to a DPoP key (RFC 9449), and the API takes no proofs.
     #[error("the token is bound to a key and came without a proof")]
     DpopMissing,
-    /// The token is bound to a certificate (RFC 8705) and came without it.
+    /// The token is bound to a certificate (RFC 8705), and the API looks at none.
     #[error("the token is bound to a certificate and came without it")]
     CertificateMissing,
+    /// The token is good, but whoever sent it has not proved that it is theirs.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::json::Json;
-use super::{ScopeSet, TokenError, UnixSeconds};
+use super::{Binding, ScopeSet, TokenError, UnixSeconds};
 
 /// The facts of a verified access token for one API.
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ pub struct Principal {
     pub(super) not_before: Option<UnixSeconds>,
     pub(super) expires_at: UnixSeconds,
     pub(super) auth_time: Option<UnixSeconds>,
+    pub(super) binding: Option<Binding>,
     pub(super) claims: Json,
 }
 
@@ -64,6 +65,11 @@ impl Principal {
     /// `auth_time` (RFC 9068 section 2.2.1).
     pub fn auth_time(&self) -> Option<UnixSeconds> {
         self.auth_time
+    }
+
+    /// What the holder must have; only where the API checks it.
+    pub fn binding(&self) -> Option<&Binding> {
+        self.binding.as_ref()
     }
 
     /// A top-level claim. `client_id` also finds `azp`.

@@ -7,18 +7,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::binding::binding;
 use super::json::Json;
 use super::jwe::{self, Encryption, OpenedToken, SealedToken, Unencrypted};
 use super::jws::Jws;
 use super::principal::TimeRules;
-use super::{Principal, ScopeTable, TokenError, UnixSeconds, VerificationKey, VerificationKeys, claims};
-use crate::definition::{ApiDefinition, SigningAlg};
+use super::{
+    Principal, ProofDesk, ScopeTable, Thumbprint, TokenError, UnixSeconds, VerificationKey, VerificationKeys,
+    claims,
+};
+use crate::definition::{ApiDefinition, PopMechanism, SigningAlg};
 
 /// How tokens for one API are verified. Immutable; made when a snapshot is compiled.
 #[derive(Debug)]
 pub struct Verifier {
     alg: SigningAlg,
     is_rfc9068: bool,
+    /// What bound tokens are held against; `None`: they are refused.
+    proofs: Option<PopMechanism>,
     audience: Box<str>,
     max_bytes: usize,
     times: TimeRules,
@@ -49,10 +55,21 @@ pub struct VerifierSettings {
     pub max_bytes: usize,
 }
 
-/// Verifies tokens for an API: directly, or through a cache. `A` is what the verifier of an API is found by.
+/// Verifies tokens for an API: directly, or through a cache; and what else only the outside of a decision knows. `A` is
+/// what the verifier of an API is found by.
 pub trait VerifyToken<A> {
     /// The principal of a token, whose times are right at `now`.
     fn verify(&self, api: &A, token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError>;
+
+    /// Where proofs are taken; without it none is.
+    fn proofs(&self) -> Option<&ProofDesk> {
+        None
+    }
+
+    /// The certificate whose key the client has.
+    fn certificate(&self) -> Option<Thumbprint> {
+        None
+    }
 }
 
 impl Verifier {
@@ -69,6 +86,7 @@ impl Verifier {
         Self {
             alg: definition.signing_alg,
             is_rfc9068: definition.token_dialect.is_rfc9068(),
+            proofs: definition.proof_of_possession.map(|proof| proof.mechanism),
             audience: definition.identifier.as_str().into(),
             max_bytes: settings.max_bytes,
             times: TimeRules {
@@ -260,7 +278,7 @@ impl Verifier {
             // What ID tokens and logout tokens carry and access tokens do not; they share key, issuer and `typ`.
             return Err(TokenError::WrongType);
         }
-        check_binding(&claims)?;
+        let binding = binding(&claims, self.proofs)?;
         Ok(Principal {
             issuer: Arc::clone(&issuer.issuer),
             subject,
@@ -271,6 +289,7 @@ impl Verifier {
             not_before: claims::date(&claims, "nbf")?,
             expires_at,
             auth_time: claims::date(&claims, "auth_time")?,
+            binding,
             claims,
         })
     }
@@ -281,16 +300,5 @@ fn client_id(claims: &Json) -> Result<Option<&str>, TokenError> {
     match (claims::text(claims, "client_id")?, claims::text(claims, "azp")?) {
         (Some(client_id), Some(azp)) if client_id != azp => Err(TokenError::MalformedClaim("azp")),
         (client_id, azp) => Ok(client_id.or(azp)),
-    }
-}
-
-/// A token that is bound to a key or a certificate must never pass as a bearer token (RFC 9449 section 7.2,
-/// RFC 8705 section 3). A binding of an unknown kind cannot be checked, so it is refused as well.
-fn check_binding(claims: &Json) -> Result<(), TokenError> {
-    match claims.get("cnf") {
-        None => Ok(()),
-        Some(cnf @ Json::Object(_)) if cnf.get("jkt").is_some() => Err(TokenError::DpopMissing),
-        Some(cnf @ Json::Object(_)) if cnf.get("x5t#S256").is_some() => Err(TokenError::CertificateMissing),
-        Some(_) => Err(TokenError::MalformedClaim("cnf")),
     }
 }

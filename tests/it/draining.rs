@@ -16,11 +16,15 @@ fn yaml(issuer: &Issuer, upstream: &Upstream, timeouts: &str) -> String {
     format!("timeouts: {timeouts}\n{}", items(issuer, upstream, ROUTES))
 }
 
-/// How many connections were cut, as the last line of the log says.
+/// How many connections were cut, as the last line of the log says. The process may have ended before that was read.
 fn cut(process: &Process) -> u64 {
-    let log = process.log();
-    let ended = log.iter().find(|line| line["message"] == "ended").unwrap();
-    ended["cut"].as_u64().unwrap()
+    let ended = || {
+        let log = process.log();
+        let ended = log.iter().find(|line| line["message"] == "ended")?;
+        ended["cut"].as_u64()
+    };
+    eventually("the last line of the log", || ended().is_some());
+    ended().unwrap()
 }
 
 #[test]

@@ -302,7 +302,7 @@ impl Case {
 }
 
 /// Reasons that no request can bring about.
-const UNREACHABLE: [(Reason, &str); 2] = [
+const UNREACHABLE: [(Reason, &str); 15] = [
     (
         Reason::Internal,
         "a permit whose route is not in its own snapshot: a fault of the gateway",
@@ -311,7 +311,25 @@ const UNREACHABLE: [(Reason, &str); 2] = [
         Reason::MisdirectedRequest,
         "needs TLS with several certificates; `tls.rs` meets it",
     ),
+    (Reason::DpopDowngrade, BY_DPOP),
+    (Reason::DpopInvalid, BY_DPOP),
+    (Reason::DpopWrongKey, BY_DPOP),
+    (Reason::DpopWrongMethod, BY_DPOP),
+    (Reason::DpopWrongAddress, BY_DPOP),
+    (Reason::DpopStale, BY_DPOP),
+    (Reason::DpopFuture, BY_DPOP),
+    (Reason::DpopWrongToken, BY_DPOP),
+    (Reason::DpopNonce, BY_DPOP),
+    (Reason::DpopReplay, BY_DPOP),
+    (Reason::DpopStoreFull, BY_DPOP),
+    (Reason::TokenUnbound, BY_DPOP),
+    (
+        Reason::CertificateMismatch,
+        "needs a client certificate; `mtls.rs` meets it",
+    ),
 ];
+
+const BY_DPOP: &str = "needs a proof; `dpop.rs` meets it";
 
 fn request_cases(world: &World) -> Vec<Case> {
     use Reason as R;

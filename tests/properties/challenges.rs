@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use scopegate::definition::{SigningAlg, TokenDialect};
 use scopegate::policy::{Challenge, Conditions, Realm, Reason, RequirementPlan, RouteId, StepUp};
 use scopegate::snapshot::Snapshot;
+use scopegate::token::Scheme;
 
 use crate::support::api::TestApi;
 use crate::support::routes::{guarded, public, route, snapshot_of};
@@ -38,7 +39,8 @@ fn table() -> Snapshot {
 fn challenge(snapshot: &Snapshot, reason: Reason, route: usize) -> Option<String> {
     let route = snapshot.table.route(RouteId(route)).unwrap();
     let realm = &snapshot.table.api(route.api).unwrap().realm;
-    Challenge::value(reason, realm, Some(&route.requirement)).map(|value| value.to_str().unwrap().to_owned())
+    Challenge::value(reason, realm, Scheme::Bearer, Some(&route.requirement))
+        .map(|value| value.to_str().unwrap().to_owned())
 }
 
 #[test]
@@ -119,6 +121,18 @@ fn every_reason_by_the_grammar() {
             let expected = match (status, reason) {
                 (_, Reason::MissingToken) => None,
                 (_, Reason::StepUpRequired) => Some("insufficient_user_authentication"),
+                (_, Reason::DpopNonce) => Some("use_dpop_nonce"),
+                // RFC 9449 section 7.1: the proof is at fault, and not the token.
+                (
+                    _,
+                    Reason::DpopInvalid
+                    | Reason::DpopWrongMethod
+                    | Reason::DpopWrongAddress
+                    | Reason::DpopStale
+                    | Reason::DpopFuture
+                    | Reason::DpopWrongToken
+                    | Reason::DpopReplay,
+                ) => Some("invalid_dpop_proof"),
                 (400, _) => Some("invalid_request"),
                 (401, _) => Some("invalid_token"),
                 _ => Some("insufficient_scope"),
@@ -223,7 +237,7 @@ proptest! {
     fn no_identifier_breaks_out(identifier in any::<String>()) {
         let realm = Realm::new(&identifier);
         for reason in Reason::ALL {
-            let Some(value) = Challenge::value(reason, &realm, None) else { continue };
+            let Some(value) = Challenge::value(reason, &realm, Scheme::Bearer, None) else { continue };
             let text = value.to_str().unwrap();
             let parameters = read(text).map_err(|at| TestCaseError::fail(format!("{text}: {at}")))?;
             let expected: String = identifier

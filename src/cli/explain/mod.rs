@@ -19,11 +19,14 @@ use serde_json::Value;
 use super::Output;
 use super::signing::SigningKey;
 use crate::config::Settings;
+use crate::definition::Secret;
 use crate::gateway::SanitizedHead;
 use crate::policy::{Api, Decision, Denial, Route, RouteTable, decide};
 use crate::snapshot::handoff::KeyMisses;
 use crate::snapshot::{CompileSettings, IssuerKeys, Snapshot, compile};
-use crate::token::{KeySet, Principal, TokenError, Unencrypted, UnixSeconds, VerifyToken};
+use crate::token::{
+    KeySet, Principal, ProofDesk, Thumbprint, TokenError, Unencrypted, UnixSeconds, VerifyToken,
+};
 use report::{explanation, print};
 
 /// A request in words.
@@ -37,6 +40,8 @@ pub struct Described {
     pub headers: Vec<String>,
     /// A compact token.
     pub token: Option<String>,
+    /// The certificate that the client shows, in DER.
+    pub certificate: Option<Vec<u8>>,
     /// The claims of a token. What is not there is filled in, so that only what is asked about decides.
     pub claims: Option<Value>,
 }
@@ -71,11 +76,18 @@ pub fn run(
         token = Some(signed);
     }
     if let Some(token) = token {
-        let value = HeaderValue::from_str(&format!("Bearer {token}"))
+        // Whoever gives a proof means it.
+        let scheme = if parts.headers.contains_key("dpop") {
+            "DPoP"
+        } else {
+            "Bearer"
+        };
+        let value = HeaderValue::from_str(&format!("{scheme} {token}"))
             .map_err(|_invalid| usage("the token has characters that a header cannot have"))?;
         parts.headers.append(AUTHORIZATION, value);
     }
-    let decision = decision(&snapshot.table, &parts, settings);
+    let certificate = described.certificate.as_deref().map(Thumbprint::of);
+    let decision = decision(&snapshot.table, &parts, settings, certificate);
     let explanation = explanation(&snapshot.table, described, &parts, &decision);
     match output {
         Output::Text => print(&explanation, out)?,
@@ -87,8 +99,11 @@ pub fn run(
     Ok(matches!(decision, Decision::Forward(_)))
 }
 
-/// Verifies without a cache: one request is decided.
-struct Direct;
+/// Verifies without a cache, and remembers no proof: one request is decided.
+struct Direct {
+    proofs: ProofDesk,
+    certificate: Option<Thumbprint>,
+}
 
 impl VerifyToken<Api> for Direct {
     fn verify(&self, api: &Api, token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError> {
@@ -97,6 +112,30 @@ impl VerifyToken<Api> for Direct {
             verified => verified,
         };
         verified.map(Arc::new)
+    }
+
+    fn proofs(&self) -> Option<&ProofDesk> {
+        Some(&self.proofs)
+    }
+
+    fn certificate(&self) -> Option<Thumbprint> {
+        self.certificate
+    }
+}
+
+impl Direct {
+    /// The process that made a nonce is another one, unless they share a secret: without it none can be checked, and
+    /// what is asked for is shown.
+    fn new(settings: &Settings, certificate: Option<Thumbprint>) -> Self {
+        let nonce_key = settings
+            .dpop
+            .nonce_secret
+            .as_ref()
+            .map_or(&[][..], Secret::expose);
+        Self {
+            proofs: ProofDesk::new(&settings.dpop.proofs, &[], nonce_key),
+            certificate,
+        }
     }
 }
 
@@ -191,16 +230,22 @@ fn host(settings: &Settings, described: &Described) -> String {
 }
 
 /// What the gateway would decide, from the first look at the head.
-fn decision(table: &RouteTable, parts: &Parts, settings: &Settings) -> Decision {
+fn decision(
+    table: &RouteTable,
+    parts: &Parts,
+    settings: &Settings,
+    certificate: Option<Thumbprint>,
+) -> Decision {
+    let direct = Direct::new(settings, certificate);
     match SanitizedHead::read(parts, &settings.limits) {
-        Ok(head) => decide(table, head.request_head(), &Direct, unix_now()),
+        Ok(head) => decide(table, head.request_head(), &direct, unix_now()),
         Err(reason) => Decision::Refuse(Denial::of(reason)),
     }
 }
 
 /// The API whose route the request meets, found by asking without a token.
 fn api_of<'a>(table: &'a RouteTable, parts: &Parts, settings: &Settings) -> Option<&'a Api> {
-    let route = route_of(table, &decision(table, parts, settings))?;
+    let route = route_of(table, &decision(table, parts, settings, None))?;
     table.api(route.api)
 }
 

@@ -8,11 +8,11 @@ use http::request::Parts;
 use serde::Serialize;
 
 use super::{Described, route_of};
-use crate::policy::{Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable};
+use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable};
 use crate::token::{Json, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 18] = [
+const CHECKS: [(&str, &[Reason]); 24] = [
     (
         "request",
         &[
@@ -41,15 +41,7 @@ const CHECKS: [(&str, &[Reason]); 18] = [
     ("key", &[Reason::KeysUnavailable, Reason::UnknownKid]),
     ("signature", &[Reason::BadSignature]),
     ("audience", &[Reason::AudienceMismatch]),
-    (
-        "claims",
-        &[
-            Reason::MissingClaim,
-            Reason::MalformedClaim,
-            Reason::DpopMissing,
-            Reason::CertificateMissing,
-        ],
-    ),
+    ("claims", &[Reason::MissingClaim, Reason::MalformedClaim]),
     (
         "times",
         &[
@@ -58,6 +50,30 @@ const CHECKS: [(&str, &[Reason]); 18] = [
             Reason::IssuedInFuture,
             Reason::TooOld,
         ],
+    ),
+    (
+        "binding",
+        &[
+            Reason::TokenUnbound,
+            Reason::DpopDowngrade,
+            Reason::DpopMissing,
+            Reason::CertificateMissing,
+            Reason::CertificateMismatch,
+        ],
+    ),
+    (
+        "proof form and signature",
+        &[Reason::DpopInvalid, Reason::DpopWrongKey],
+    ),
+    (
+        "proof method and address",
+        &[Reason::DpopWrongMethod, Reason::DpopWrongAddress],
+    ),
+    ("proof times", &[Reason::DpopStale, Reason::DpopFuture]),
+    ("proof token", &[Reason::DpopWrongToken]),
+    (
+        "proof nonce and use",
+        &[Reason::DpopNonce, Reason::DpopReplay, Reason::DpopStoreFull],
     ),
     (
         "permissions",
@@ -123,7 +139,12 @@ pub(super) fn explanation(
         _ => denial.map_or(Reason::Internal, |denial| denial.reason),
     };
     let challenge = denial.and_then(|denial| {
-        Challenge::value(denial.reason, &api?.realm, route.map(|route| &route.requirement))
+        Challenge::value(
+            denial.reason,
+            &api?.realm,
+            denial.scheme,
+            route.map(|route| &route.requirement),
+        )
     });
     Explanation {
         request: described.request.clone(),
@@ -131,7 +152,7 @@ pub(super) fn explanation(
         api: api.map(|api| api.identifier.to_string()),
         route: route.map(|route| route.pattern.to_string()),
         asks: route.map(asks),
-        checks: checks(route, denial),
+        checks: checks(route, api, denial),
         decision: word,
         reason: reason.name(),
         detail: denial.map(detail),
@@ -172,19 +193,26 @@ fn detail(denial: &Denial) -> String {
 fn asks(route: &Route) -> String {
     match &route.requirement {
         Requirement::Public => "nothing: the route is public".into(),
+        Requirement::Metadata(_) => "nothing: the gateway answers it".into(),
         Requirement::Token(requirement) => requirement.to_string(),
     }
 }
 
-fn checks(route: Option<&Route>, denial: Option<&Denial>) -> Vec<Check> {
-    let is_public = route.is_some_and(|route| matches!(route.requirement, Requirement::Public));
+fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> Vec<Check> {
+    let is_public = route.is_some_and(|route| !matches!(route.requirement, Requirement::Token(_)));
     let failed = denial.and_then(|denial| {
         CHECKS
             .iter()
             .position(|(_, reasons)| reasons.contains(&failing(denial)))
     });
-    let result = |index: usize| match failed {
+    let is_asked = |check: &str| match check {
+        "binding" => api.is_some_and(|api| api.possession.is_some()),
+        check if check.starts_with("proof") => api.is_some_and(Api::takes_proofs),
+        _ => true,
+    };
+    let result = |index: usize, check: &str| match failed {
         _ if is_public && index >= FIRST_TOKEN_CHECK => CheckResult::NotNeeded,
+        _ if !is_asked(check) => CheckResult::NotNeeded,
         Some(failed) if index > failed => CheckResult::NotReached,
         Some(failed) if index == failed => CheckResult::Fail,
         _ => CheckResult::Pass,
@@ -194,7 +222,7 @@ fn checks(route: Option<&Route>, denial: Option<&Denial>) -> Vec<Check> {
         .enumerate()
         .map(|(index, (check, _))| Check {
             check,
-            result: result(index),
+            result: result(index, check),
         })
         .collect()
 }
@@ -204,6 +232,8 @@ fn checks(route: Option<&Route>, denial: Option<&Denial>) -> Vec<Check> {
 fn failing(denial: &Denial) -> Reason {
     match denial.detail {
         Some(TokenError::MissingClaim("iss") | TokenError::MalformedClaim("iss")) => Reason::IssuerMismatch,
+        // A binding that the API does not look at is a claim that it does not take.
+        Some(TokenError::DpopMissing | TokenError::CertificateMissing) => Reason::MalformedClaim,
         // That of the encryption, not of the signature.
         Some(TokenError::UnsupportedEncryption | TokenError::EncryptionMismatch) => Reason::DecryptionFailed,
         _ => denial.reason,

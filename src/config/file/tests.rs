@@ -57,6 +57,7 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<UpstreamServers>();
     the_same_keys::<UpstreamTls>();
     the_same_keys::<Health>();
+    the_same_keys::<Dpop>();
     the_same_keys::<Ejection>();
     the_same_keys::<Forward>();
     the_same_keys::<Route>();
@@ -78,6 +79,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "AdminListener",
         "Api",
         "CertificatePair",
+        "Dpop",
         "Ejection",
         "Export",
         "Forward",

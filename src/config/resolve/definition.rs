@@ -8,7 +8,7 @@ use super::super::reader::Placed;
 use super::super::secret;
 use super::super::source::{Files, beside};
 use super::encryption;
-use crate::definition::{ApiDefinition, Node, Secret, SigningAlg, tenant};
+use crate::definition::{ApiDefinition, Node, PopMechanism, Secret, SigningAlg, tenant};
 use crate::token::Encryption;
 
 /// The definition of an API, and the keys of the API itself.
@@ -35,7 +35,7 @@ pub(super) fn definition(api: &Api, files: &mut Files<'_>, faults: &mut Vec<Faul
             }));
         })
         .ok()?;
-    refuse_unsupported(&definition, &node, faults);
+    refuse_unsupported(api, &definition, &node, faults);
     let secret = signing_secret(api, &definition, &node, configured, faults);
     let encryption = encryption::encryption(api, &definition, &node, files, faults);
     Some(Defined {
@@ -75,11 +75,12 @@ fn find(written: &Placed<Definition>, files: &mut Files<'_>, faults: &mut Vec<Fa
 }
 
 /// What a definition asks for and nobody would check must never be passed over.
-fn refuse_unsupported(definition: &ApiDefinition, node: &Node, faults: &mut Vec<Fault>) {
+fn refuse_unsupported(api: &Api, definition: &ApiDefinition, node: &Node, faults: &mut Vec<Fault>) {
     let place = |key| node.get(key).map_or(&node.place, |node| &node.place);
-    if definition.proof_of_possession.is_some_and(|proof| proof.required) {
-        let message = "not supported by this version: `proof_of_possession.required`";
-        let hint = "tokens could not be held against the key of their client";
+    let mechanism = definition.proof_of_possession.map(|proof| proof.mechanism);
+    if mechanism == Some(PopMechanism::Dpop) && api.public_url.is_none() {
+        let message = "`proof_of_possession` with `dpop` needs `public_url`: proofs are for the address that clients see";
+        let hint = "set public_url beside `definition`";
         faults.push(Fault::new(place("proof_of_possession"), message).with_hint(hint));
     }
 }

@@ -13,6 +13,7 @@ pub(crate) mod http2;
 pub(crate) mod http2_upstream;
 pub(crate) mod issuer;
 pub(crate) mod metrics;
+pub(crate) mod prover;
 pub(crate) mod server;
 pub(crate) mod tls;
 pub(crate) mod tls_upstream;
@@ -25,6 +26,7 @@ pub(crate) use gateway::{Gateway, Process};
 pub(crate) use http2::Http2Client;
 pub(crate) use issuer::{Issuer, IssuerMode};
 pub(crate) use metrics::Metrics;
+pub(crate) use prover::Prover;
 pub(crate) use upstream::{Behaviour, Upstream};
 
 /// How long anything may take. Far more than it should: only a fault comes near it.
