@@ -13,7 +13,7 @@ use prometheus::{
 use crate::telemetry::families::{
     AUTH_BUCKETS, FETCH_BUCKETS, Families, Labels, REQUEST_BUCKETS, drop_series, register_process,
 };
-use crate::telemetry::{RouteMetrics, TunnelEnd};
+use crate::telemetry::{RouteMetrics, Stage, TunnelEnd};
 
 /// Everything that is counted. Cheap to clone: every family is shared.
 #[derive(Clone, Debug)]
@@ -58,19 +58,6 @@ pub struct Metrics {
     pub proxy_headers: IntCounterVec,
     /// Access-log records that the writer could not take.
     pub access_log_dropped: IntCounter,
-}
-
-/// A part of the decision that is timed apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The whole decision, without waiting for keys.
-    Decide,
-    /// Signature and claims of a token that was not in the cache.
-    Verify,
-    /// Waiting for a key fetch.
-    KeyWait,
-    /// Decrypting a token that was not in the cache, and waiting for one's turn.
-    Decrypt,
 }
 
 /// What became of an unknown `kid`.
@@ -219,7 +206,7 @@ impl Metrics {
         };
         make.build_info()?;
         register_process(registry)?;
-        for stage in [Stage::Decide, Stage::Verify, Stage::KeyWait, Stage::Decrypt] {
+        for stage in Stage::ALL {
             metrics.stage(stage);
         }
         for end in TunnelEnd::ALL {
@@ -341,17 +328,6 @@ impl Metrics {
         drop_series(&self.upstream_healthy, |label: Labels<'_>| {
             !upstreams.contains(label.get("upstream"))
         });
-    }
-}
-
-impl Stage {
-    fn label(self) -> &'static str {
-        match self {
-            Self::Decide => "decide",
-            Self::Verify => "verify",
-            Self::KeyWait => "key_wait",
-            Self::Decrypt => "decrypt",
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod settings;
 mod tunnel;
+mod stage;
 mod families;
 mod metrics;
 mod route_metrics;
@@ -11,7 +12,8 @@ mod health;
 
 pub use access_log::{AccessLog, AccessRecord};
 pub use health::{Missing, Readiness};
-pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, Stage, UnknownKid, UpstreamMetrics};
+pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, UnknownKid, UpstreamMetrics};
 pub use route_metrics::{Decision, RouteMetrics, Source};
 pub use settings::{AccessLogOutput, AccessLogSettings};
+pub use stage::Stage;
 pub use tunnel::TunnelEnd;

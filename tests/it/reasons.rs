@@ -12,6 +12,7 @@ use crate::harness::gateway::{ITEMS, decisions};
 use crate::harness::http1::Response;
 use crate::harness::issuer::{Draft, now};
 use crate::harness::{Behaviour, Client, Gateway, Http2Client, Issuer, IssuerMode, Upstream, eventually};
+use crate::support::seal::{Recipient, Seal};
 
 /// What stands around the gateway of the table.
 struct World {
@@ -38,7 +39,8 @@ impl World {
             listener.local_addr().unwrap()
         };
         let yaml = configuration(&issuer, &down, [&upstream, &faulty, &narrow], closed);
-        let gateway = Gateway::start_unready(&yaml, &[]);
+        let key = Recipient::fixture("P-256", 0).pem();
+        let gateway = Gateway::start_unready(&yaml, &[("jwe.pem", &key)]);
         crate::harness::eventually("the keys of the issuer that is up", || {
             gateway.ready().is_err_and(|missing| missing.len() == 1)
         });
@@ -108,6 +110,13 @@ apis:
     hosts: [permissions.test]
     upstream: {upstream}
     routes: [{{ path: /items, require: read:items }}]
+  - definition: {{ identifier: urn:sealed, signing_alg: RS256 }}
+    issuers: [{issuer}]
+    hosts: [sealed.test]
+    decryption_keys: [file:jwe.pem]
+    accept_unencrypted: false
+    upstream: {upstream}
+    routes: [{{ path: /items, require: authenticated }}]
   - definition: {{ identifier: urn:unwell, signing_alg: RS256 }}
     hosts: [unwell.test]
     issuers: [{issuer}]
@@ -459,6 +468,7 @@ fn token_cases(world: &World) -> Vec<Case> {
         let draft = world.draft().claim("aud", "urn:permissions");
         world.issuer.sign(&draft.claim("permissions", json!(["other"])))
     };
+    let foreign = Recipient::fixture("P-256", 1).seal(&Seal::new("ECDH-ES", "A256GCM"), good.as_bytes());
     vec![
         case(
             "no JWT",
@@ -490,6 +500,14 @@ fn token_cases(world: &World) -> Vec<Case> {
             401,
             ask("/items").token(symmetric),
         ),
+        case("only signed", R::Unencrypted, 401, {
+            ask("/items").host("sealed.test").token(&good)
+        })
+        .on("urn:sealed", "/items"),
+        case("sealed for another", R::DecryptionFailed, 401, {
+            ask("/items").host("sealed.test").token(foreign)
+        })
+        .on("urn:sealed", "/items"),
         case(
             "an unknown key",
             R::UnknownKid,

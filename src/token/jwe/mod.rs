@@ -8,6 +8,7 @@
 mod alg;
 mod content;
 mod key;
+mod thumbprint;
 
 use std::sync::Arc;
 
@@ -23,7 +24,8 @@ use crate::definition::EncryptionAlg;
 use alg::{ContentAlg, KeyAlg};
 use content::Content;
 use key::{Agreement, Curve};
-pub use key::{DecryptionKey, KeyFault, public_thumbprint};
+pub use key::{DecryptionKey, KeyFault};
+pub use thumbprint::public_thumbprint;
 
 /// The most keys of an API: a token without `kid` is tried with each, at one private-key operation per key.
 pub const MAX_DECRYPTION_KEYS: usize = 4;
