@@ -33,13 +33,21 @@ fn errors(metrics: &Metrics, kind: &str) -> f64 {
 #[track_caller]
 fn honest(address: SocketAddr, requests: usize) {
     let mut kept = Client::connect(address);
-    for _ in 0..requests {
-        let began = Instant::now();
-        assert_eq!(kept.get("/p/kept", &[]).status, 200);
-        assert_eq!(Client::connect(address).get("/p/new", &[]).status, 200);
-        // It takes a few milliseconds; a busy machine is given its time.
-        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-    }
+    let mut durations: Vec<Duration> = (0..requests)
+        .map(|_| {
+            let began = Instant::now();
+            assert_eq!(kept.get("/p/kept", &[]).status, 200);
+            assert_eq!(Client::connect(address).get("/p/new", &[]).status, 200);
+            began.elapsed()
+        })
+        .collect();
+    durations.sort();
+    // It takes a few milliseconds. A busy machine is given its time, once for all of them and more for a single one.
+    assert!(
+        durations[requests / 2] < Duration::from_millis(1_500),
+        "{durations:?}"
+    );
+    assert!(durations[requests - 1] < Duration::from_secs(10), "{durations:?}");
 }
 
 #[test]
