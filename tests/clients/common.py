@@ -235,6 +235,9 @@ class Server:
                 pass
 
         class Quiet(http.server.ThreadingHTTPServer):
+            # The default of 5 lets a busy machine drop connections, which come again a second later.
+            request_queue_size = 128
+
             def handle_error(self, *peer):
                 if not isinstance(sys.exc_info()[1], ConnectionError):
                     super().handle_error(*peer)

@@ -31,6 +31,7 @@ class Upstream(http.server.ThreadingHTTPServer):
     """1 GiB of zeros at `/down`, a count of what came at `/up`, and events when they are asked for at `/events`."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self):
         self.next_event = threading.Semaphore(0)
