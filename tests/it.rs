@@ -89,6 +89,9 @@ mod upgrades;
 #[path = "it/streams.rs"]
 mod streams;
 
+#[path = "it/interim.rs"]
+mod interim;
+
 #[path = "it/exhaustion.rs"]
 mod exhaustion;
 

@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use scopegate::definition::SigningAlg;
 use scopegate::gateway::{Connection, ForwardedFields, GatewaySettings, Shared, VerifiedTokens, Worker};
 use scopegate::net::{
-    ConnectionSettings, DrainWatcher, Limits, Protocol, Timeouts, TrustedProxies, drain, serve_connection,
+    ConnectionSettings, DrainWatcher, Limits, Protocol, Timeouts, TrustedProxies, drain, serve_client,
 };
 use scopegate::policy::Reason;
 use scopegate::snapshot::handoff::handoff;
@@ -86,14 +86,17 @@ fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: 
 }
 
 async fn serve(stream: DuplexStream, worker: Rc<Worker>, watcher: DrainWatcher) {
-    let connection = Rc::new(Connection::new(
+    let connection = Connection::new(
         SocketAddr::from(([127, 0, 0, 1], 50_000)),
         None,
         &TrustedProxies::default(),
         ForwardedFields::default(),
-    ));
-    let service = service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request));
-    serve_connection(stream, Protocol::Http1, &settings(), service, watcher).await;
+    );
+    let service = |interim| {
+        let connection = Rc::new(connection.with_interim_answers(interim));
+        service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request))
+    };
+    serve_client(stream, Protocol::Http1, &settings(), service, watcher).await;
 }
 
 fn settings() -> ConnectionSettings {
