@@ -92,6 +92,9 @@ mod streams;
 #[path = "it/interim.rs"]
 mod interim;
 
+#[path = "it/refused_again.rs"]
+mod refused_again;
+
 #[path = "it/exhaustion.rs"]
 mod exhaustion;
 

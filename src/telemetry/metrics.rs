@@ -253,7 +253,7 @@ impl Metrics {
         metrics
     }
 
-    /// Counters of one cache, such as `token`.
+    /// Counters of one cache: `token`, `refused_token`.
     pub fn cache(&self, cache: &'static str) -> CacheMetrics {
         CacheMetrics {
             hits: self.cache_requests.with_label_values(&[cache, "hit"]),

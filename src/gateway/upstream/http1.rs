@@ -172,7 +172,7 @@ impl Connection {
         if request.headers().contains_key(UPGRADE) {
             self.hand_to_task();
         }
-        self.interim.expect();
+        self.interim.begin();
         Box::pin(self.sender.try_send_request(request))
     }
 

@@ -77,7 +77,7 @@ impl<T> Overheard<T> {
 
 impl InterimHeads {
     /// A request is sent: what comes next is its response, or an interim answer.
-    pub(super) fn expect(&self) {
+    pub(super) fn begin(&self) {
         self.looking.store(BEGINNING_OF_HEAD, Relaxed);
     }
 
@@ -221,7 +221,7 @@ mod tests {
     /// What is for the client of these reads, and whether the next bytes matter.
     fn seen(reads: &[&[u8]]) -> (Vec<String>, bool) {
         let heads = InterimHeads::default();
-        heads.expect();
+        heads.begin();
         for read in reads {
             if heads.looking.load(Relaxed) != NO_MATTER {
                 heads.came(read);
