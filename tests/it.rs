@@ -95,6 +95,9 @@ mod interim;
 #[path = "it/refused_again.rs"]
 mod refused_again;
 
+#[path = "it/log_flood.rs"]
+mod log_flood;
+
 #[path = "it/exhaustion.rs"]
 mod exhaustion;
 

@@ -14,7 +14,7 @@ use scopegate::net::{
 };
 use scopegate::policy::Reason;
 use scopegate::snapshot::handoff::handoff;
-use scopegate::telemetry::{AccessLog, AccessLogOutput, AccessLogSettings, Metrics};
+use scopegate::telemetry::{AccessLog, AccessLogOutput, AccessLogSettings, DenialLines, Metrics};
 use scopegate::token::{ProofDesk, ProofSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -71,7 +71,12 @@ fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: 
         VerifiedTokens::new(1_000, &metrics).unwrap(),
         ProofDesk::new(&ProofSettings::default(), &[0; 32], &[0; 32]),
         Arc::new(metrics.clone()),
-        AccessLog::start(&log, metrics.access_log_dropped.clone()).unwrap(),
+        AccessLog::start(
+            &log,
+            metrics.access_log_dropped.clone(),
+            DenialLines::new(1_000, []),
+        )
+        .unwrap(),
         Arc::default(),
     );
     on_a_worker(async {
