@@ -164,6 +164,9 @@ pub(super) struct Limits {
     /// Bytes of a request body in each second that the client is waited for, after 5 seconds; 0B for any. Not asked of
     /// gRPC, nor once the upstream has begun to answer. Default 240B, at most 1MiB.
     pub(super) body_rate: Option<Placed<Size>>,
+    /// Bytes of a response in each second that the client does not take what is there, after 5 seconds; 0B for any.
+    /// Default 240B, at most 1MiB.
+    pub(super) response_rate: Option<Placed<Size>>,
     /// Streams that the client of one HTTP/2 connection may reset in 10 seconds. Default 200, at most 100000.
     pub(super) http2_resets: Option<Placed<u64>>,
     /// Concurrent streams of one HTTP/2 connection. Default 100, at most 250.
@@ -184,6 +187,7 @@ impl Mirror for Limits {
             connections_per_address: keys.optional("connections_per_address"),
             requests_per_connection: keys.optional("requests_per_connection"),
             body_rate: keys.optional("body_rate"),
+            response_rate: keys.optional("response_rate"),
             http2_resets: keys.optional("http2_resets"),
             http2_streams: keys.optional("http2_streams"),
             upstream_connections: keys.optional("upstream_connections"),

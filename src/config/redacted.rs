@@ -88,6 +88,7 @@ fn limits(settings: &Settings) -> Value {
         "connections_per_address": limits.connections_per_address,
         "requests_per_connection": limits.requests_per_connection,
         "body_rate": show_size(limits.body_rate.into()),
+        "response_rate": show_size(limits.response_rate.into()),
         "http2_resets": limits.http2_resets,
         "http2_streams": limits.http2_streams,
         "upstream_connections": limits.upstream_connections,

@@ -155,6 +155,15 @@ fn limits(written: Option<&Limits>, faults: &mut Vec<Fault>) -> net::Limits {
     let rate = written.body_rate.as_ref();
     let rate = size("body_rate", rate, limits.body_rate.into(), (0, 1 << 20), faults);
     limits.body_rate = u32::try_from(rate).unwrap_or(limits.body_rate);
+    let rate = written.response_rate.as_ref();
+    let rate = size(
+        "response_rate",
+        rate,
+        limits.response_rate.into(),
+        (0, 1 << 20),
+        faults,
+    );
+    limits.response_rate = u32::try_from(rate).unwrap_or(limits.response_rate);
     counts(written, &mut limits, faults);
     limits
 }
