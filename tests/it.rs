@@ -98,6 +98,12 @@ mod refused_again;
 #[path = "it/log_flood.rs"]
 mod log_flood;
 
+#[path = "it/panics.rs"]
+mod panics;
+
+#[path = "it/upstreams_dns.rs"]
+mod upstreams_dns;
+
 #[path = "it/exhaustion.rs"]
 mod exhaustion;
 

@@ -157,7 +157,8 @@ pub(super) struct Limits {
     pub(super) body_bytes: Option<Placed<Size>>,
     /// Open client connections. Default 10000, at most 100000.
     pub(super) connections: Option<Placed<u64>>,
-    /// Open connections of one client address; of IPv6, of one /64. Default: no such bound; at most 100000.
+    /// Open connections of one client address, that of a PROXY header where there is one; of IPv6, of one /64. Default:
+    /// no such bound; at most 100000.
     pub(super) connections_per_address: Option<Placed<u64>>,
     /// Requests of one connection before the client has to open another. Default 10000, at most 1000000000.
     pub(super) requests_per_connection: Option<Placed<u64>>,

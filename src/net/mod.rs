@@ -26,7 +26,7 @@ pub use connector::{
 pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
 pub use interim::InterimAnswers;
-pub use listener::{BoundListener, ClientSocket, accept_loop};
+pub use listener::{BoundListener, ClientSocket, accept_from_proxies, accept_loop};
 pub use open_files::{connections_for, raise_open_files};
 pub use pressure::{MemoryLevel, MemoryPressure};
 pub use probe::{ProbeError, probe};
