@@ -34,7 +34,7 @@ use crate::net::{
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
 use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
-use crate::telemetry::{AccessLog, Metrics, Readiness};
+use crate::telemetry::{AccessLog, DenialLines, Metrics, Readiness};
 use crate::token::ProofDesk;
 #[cfg(feature = "authority")]
 use authority_thread::{RunningAuthority, Told};
@@ -116,8 +116,12 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
     let (certificates, tls) = Certificates::load(&tls_listeners(settings), &metrics)?;
     let fronts = fronts(settings, &tls, &metrics);
     let listeners: Vec<_> = bound.into_iter().zip(fronts).collect();
-    let access_log =
-        AccessLog::start(&settings.access_log, metrics.access_log_dropped.clone()).map_err(system)?;
+    let denials = DenialLines::new(
+        settings.access_log.denials_per_second,
+        metrics.access_log_suppressed(),
+    );
+    let dropped = metrics.access_log_dropped.clone();
+    let access_log = AccessLog::start(&settings.access_log, dropped, denials).map_err(system)?;
     let slots = slots(settings, metrics.connections_refused.clone());
     let memory = Arc::clone(slots.memory());
     let shared = shared(settings, &metrics, access_log.clone(), Arc::clone(&memory))?;

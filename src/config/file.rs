@@ -282,6 +282,9 @@ pub(super) struct AccessLog {
     pub(super) output: Option<Placed<String>>,
     /// Subjects and client ids as a keyed hash, or as they are. Default: hashed.
     pub(super) identities: Option<Word<Identities>>,
+    /// Lines about refused requests in a second, for each reason: more are left out, counted and told in the log of the
+    /// process. 0 for any number. Default 1000, at most 1000000.
+    pub(super) denials_per_second: Option<Placed<u64>>,
 }
 
 impl Mirror for AccessLog {
@@ -289,6 +292,7 @@ impl Mirror for AccessLog {
         Some(Self {
             output: keys.optional("output"),
             identities: keys.optional("identities"),
+            denials_per_second: keys.optional("denials_per_second"),
         })
     }
 }

@@ -46,6 +46,7 @@ pub fn redacted(settings: &Settings) -> Value {
                 AccessLogOutput::File(path) => path.to_string_lossy(),
             },
             "identities": if settings.access_log.plain_identities { "plain" } else { "hashed" },
+            "denials_per_second": settings.access_log.denials_per_second,
         },
         "files": settings.files.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
         "hash": settings.hash,

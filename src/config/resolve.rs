@@ -97,7 +97,7 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         limits: limits(file.limits.as_ref(), faults),
         timeouts: timeouts(file.timeouts.as_ref(), faults),
         token_cache_entries: count("entries", entries, 10_000, (0, 10_000_000), faults),
-        access_log: access_log(file.access_log.as_ref()),
+        access_log: access_log(file.access_log.as_ref(), faults),
         issuers,
         plan,
         #[cfg(feature = "authority")]
@@ -272,7 +272,7 @@ fn timeouts(written: Option<&Timeouts>, faults: &mut Vec<Fault>) -> net::Timeout
     timeouts
 }
 
-fn access_log(written: Option<&AccessLog>) -> AccessLogSettings {
+fn access_log(written: Option<&AccessLog>, faults: &mut Vec<Fault>) -> AccessLogSettings {
     let output = written.and_then(|log| log.output.as_ref());
     let output = output.map_or(AccessLogOutput::Stdout, |output| match output.value.as_str() {
         "stdout" => AccessLogOutput::Stdout,
@@ -281,7 +281,10 @@ fn access_log(written: Option<&AccessLog>) -> AccessLogSettings {
         path => AccessLogOutput::File(beside(&output.place, path)),
     });
     let identities = written.and_then(|log| log.identities);
+    let denials = written.and_then(|log| log.denials_per_second.as_ref());
+    let usual = AccessLogSettings::default().denials_per_second;
     AccessLogSettings {
+        denials_per_second: count("denials_per_second", denials, usual, (0, 1_000_000), faults),
         output,
         plain_identities: identities.is_some_and(|word| word.0 == Identities::Plain),
     }
