@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{ClaimTest, Conditions, Reason, RequirementPlan, StepUp};
+use super::{ClaimTest, Conditions, Profile, Reason, RequirementPlan, StepUp};
 use crate::token::{Json, Principal, ScopeSet, ScopeTable, UnixSeconds};
 
 /// Which claim says what a principal may do (DESIGN: where a requirement is read).
@@ -33,6 +32,7 @@ pub enum Requirement {
 #[derive(Debug)]
 pub struct TokenRequirement {
     source: ScopeSource,
+    profile: Profile,
     all_of: ScopeSet,
     any_of: Option<ScopeSet>,
     claims: Vec<ClaimTest>,
@@ -56,6 +56,7 @@ impl Requirement {
         plan: &'a RequirementPlan,
         scopes: &ScopeTable,
         source: ScopeSource,
+        profile: Profile,
     ) -> Result<Self, &'a str> {
         let RequirementPlan::Token(conditions) = plan else {
             return Ok(Self::Public);
@@ -75,6 +76,7 @@ impl Requirement {
         }
         Ok(Self::Token(Box::new(TokenRequirement {
             source,
+            profile,
             all_of: scopes.exact_set(all_of.iter().map(String::as_str))?,
             any_of: match any_of.as_slice() {
                 [] => None,
@@ -120,8 +122,8 @@ impl TokenRequirement {
             return Err(Reason::ClaimMismatch);
         }
         match &self.step_up {
-            Some(step_up) if !is_stepped_up(step_up, principal, now) => Err(Reason::StepUpRequired),
-            _ => Ok(()),
+            Some(step_up) => step_up.check(principal, self.profile, now),
+            None => Ok(()),
         }
     }
 
@@ -157,21 +159,7 @@ impl fmt::Display for TokenRequirement {
             parts.push(format!("client one of {}", self.clients.join(", ")));
         }
         if let Some(step_up) = &self.step_up {
-            let within = step_up
-                .within
-                .map(|within| format!(" within {} s", within.as_secs()));
-            let how = step_up
-                .methods
-                .iter()
-                .chain(&step_up.acr)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ");
-            parts.push(
-                format!("step-up{} {how}", within.unwrap_or_default())
-                    .trim_end()
-                    .into(),
-            );
+            parts.push(step_up.to_string());
         }
         if parts.is_empty() {
             f.write_str("a valid token")
@@ -188,26 +176,6 @@ fn has_one_of(claim: Option<&Json>, values: &[String]) -> bool {
         Some(Json::Array(elements)) => elements.iter().any(is_one),
         Some(scalar) => is_one(scalar),
     }
-}
-
-fn is_stepped_up(step_up: &StepUp, principal: &Principal, now: UnixSeconds) -> bool {
-    let seconds = |within: Duration| i64::try_from(within.as_secs()).unwrap_or(i64::MAX);
-    let is_recent = step_up.within.is_none_or(|within| {
-        // A time in the future is not a recent one: it would stay recent for as long as it lies ahead.
-        principal
-            .auth_time()
-            .is_some_and(|time| time <= now.saturating_add(60) && now.saturating_sub(time) <= seconds(within))
-    });
-    let methods = principal
-        .claim("amr")
-        .and_then(Json::as_array)
-        .unwrap_or_default();
-    let has_methods = step_up
-        .methods
-        .iter()
-        .all(|asked| methods.iter().any(|method| method.is_text(asked)));
-    let has_acr = step_up.acr.is_empty() || has_one_of(principal.claim("acr"), &step_up.acr);
-    is_recent && has_methods && has_acr
 }
 
 /// `text` as a header value, with what is not visible ASCII left out.
