@@ -107,6 +107,9 @@ mod draining;
 #[path = "it/dpop.rs"]
 mod dpop;
 
+#[path = "it/step_up.rs"]
+mod step_up;
+
 #[path = "it/mtls.rs"]
 mod mtls;
 

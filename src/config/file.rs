@@ -10,6 +10,7 @@ mod dpop;
 mod issuer;
 mod listener;
 mod route;
+mod step_up;
 mod upstream;
 
 pub(super) use api::{Api, Definition, Forward};
@@ -18,7 +19,8 @@ pub(super) use authority::Authority;
 pub(super) use dpop::Dpop;
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
-pub(super) use route::{Require, Route, Rule, StepUpRule};
+pub(super) use route::{Require, Route, Rule};
+pub(super) use step_up::{StepUp, StepUpRule, StepUpWord};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
 use schemars::JsonSchema;

@@ -276,8 +276,13 @@ fn requirement(requirement: &RequirementPlan) -> Value {
         conditions.clients.is_empty(),
     );
     if let Some(step_up) = &conditions.step_up {
-        let within = step_up.within.map(show_period);
-        let step_up = json!({"within": within, "methods": step_up.methods, "acr": step_up.acr});
+        let step_up = json!({
+            "within": step_up.within.map(show_period),
+            "methods": step_up.methods,
+            "acr": step_up.acr,
+            "match": name(step_up.matching),
+            "machines": name(step_up.machines),
+        });
         show("step_up", step_up, false);
     }
     Value::Object(shown)

@@ -13,6 +13,7 @@ mod issuer;
 mod listener;
 mod requirement;
 mod route;
+mod step_up;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

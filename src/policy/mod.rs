@@ -14,6 +14,7 @@ mod plan;
 mod possession;
 mod reason;
 mod requirement;
+mod step_up;
 mod table;
 
 pub use authorize::{Denial, KeyMiss, Permit};
@@ -23,8 +24,9 @@ pub use grpc::{grpc_timeout, is_grpc};
 pub use host::{BadHost, Host};
 pub use matcher::{PathPattern, PatternError};
 pub use path::{BadPath, PathForms, RequestPath};
-pub use plan::{ClaimTest, Conditions, Mode, OnExpiry, PathForm, RequirementPlan, StepUp, Upgrade};
+pub use plan::{ClaimTest, Conditions, Mode, OnExpiry, PathForm, RequirementPlan, Upgrade};
 pub use possession::Possession;
 pub use reason::{Reason, Stage};
 pub use requirement::{Requirement, ScopeSource, TokenRequirement, Undefined};
+pub use step_up::{MULTI_FACTOR, Machines, Matching, Profile, StepUp};
 pub use table::{Api, ApiId, Preflight, Route, RouteConflict, RouteId, RouteTable, RouteTableBuilder};

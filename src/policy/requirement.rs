@@ -2,11 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{ClaimTest, Conditions, Reason, RequirementPlan, StepUp};
+use super::{ClaimTest, Conditions, Profile, Reason, RequirementPlan, StepUp};
 use crate::token::{Json, Principal, ScopeSet, ScopeTable, UnixSeconds};
 
 /// Which claim says what a principal may do (DESIGN: where a requirement is read).
@@ -33,6 +32,7 @@ pub enum Requirement {
 #[derive(Debug)]
 pub struct TokenRequirement {
     source: ScopeSource,
+    profile: Profile,
     all_of: ScopeSet,
     any_of: Option<ScopeSet>,
     claims: Vec<ClaimTest>,
@@ -66,6 +66,7 @@ impl Requirement {
         scopes: &ScopeTable,
         source: ScopeSource,
         undefined: Undefined,
+        profile: Profile,
     ) -> Result<Self, &'a str> {
         let RequirementPlan::Token(conditions) = plan else {
             return Ok(Self::Public);
@@ -92,6 +93,7 @@ impl Requirement {
         };
         Ok(Self::Token(Box::new(TokenRequirement {
             source,
+            profile,
             all_of: set(all_of)?,
             any_of: match any_of.as_slice() {
                 [] => None,
@@ -137,8 +139,8 @@ impl TokenRequirement {
             return Err(Reason::ClaimMismatch);
         }
         match &self.step_up {
-            Some(step_up) if !is_stepped_up(step_up, principal, now) => Err(Reason::StepUpRequired),
-            _ => Ok(()),
+            Some(step_up) => step_up.check(principal, self.profile, now),
+            None => Ok(()),
         }
     }
 
@@ -174,21 +176,7 @@ impl fmt::Display for TokenRequirement {
             parts.push(format!("client one of {}", self.clients.join(", ")));
         }
         if let Some(step_up) = &self.step_up {
-            let within = step_up
-                .within
-                .map(|within| format!(" within {} s", within.as_secs()));
-            let how = step_up
-                .methods
-                .iter()
-                .chain(&step_up.acr)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ");
-            parts.push(
-                format!("step-up{} {how}", within.unwrap_or_default())
-                    .trim_end()
-                    .into(),
-            );
+            parts.push(step_up.to_string());
         }
         if parts.is_empty() {
             f.write_str("a valid token")
@@ -205,26 +193,6 @@ fn has_one_of(claim: Option<&Json>, values: &[String]) -> bool {
         Some(Json::Array(elements)) => elements.iter().any(is_one),
         Some(scalar) => is_one(scalar),
     }
-}
-
-fn is_stepped_up(step_up: &StepUp, principal: &Principal, now: UnixSeconds) -> bool {
-    let seconds = |within: Duration| i64::try_from(within.as_secs()).unwrap_or(i64::MAX);
-    let is_recent = step_up.within.is_none_or(|within| {
-        // A time in the future is not a recent one: it would stay recent for as long as it lies ahead.
-        principal
-            .auth_time()
-            .is_some_and(|time| time <= now.saturating_add(60) && now.saturating_sub(time) <= seconds(within))
-    });
-    let methods = principal
-        .claim("amr")
-        .and_then(Json::as_array)
-        .unwrap_or_default();
-    let has_methods = step_up
-        .methods
-        .iter()
-        .all(|asked| methods.iter().any(|method| method.is_text(asked)));
-    let has_acr = step_up.acr.is_empty() || has_one_of(principal.claim("acr"), &step_up.acr);
-    is_recent && has_methods && has_acr
 }
 
 /// `text` as a header value, with what is not visible ASCII left out.

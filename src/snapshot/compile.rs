@@ -12,7 +12,7 @@ use super::handoff::KeyMisses;
 use super::metadata::metadata;
 use super::{ApiPlan, DefinitionOrigin, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target};
 use crate::policy::{
-    Api, ApiId, Mode, OnExpiry, PathForms, Possession, Realm, Requirement, Route, RouteTableBuilder,
+    Api, ApiId, Mode, OnExpiry, PathForms, Possession, Profile, Realm, Requirement, Route, RouteTableBuilder,
     ScopeSource, Undefined,
 };
 use crate::token::{
@@ -195,8 +195,12 @@ fn add_routes(
         DefinitionOrigin::Here => Undefined::Refused,
         DefinitionOrigin::Followed | DefinitionOrigin::Awaited => Undefined::Unmeetable,
     };
+    let profile = Profile {
+        dialect: plan.definition.token_dialect,
+        leeway: plan.leeway,
+    };
     for (index, route) in plan.routes.iter().enumerate() {
-        let requirement = match Requirement::compile(&route.require, scopes, source, undefined) {
+        let requirement = match Requirement::compile(&route.require, scopes, source, undefined, profile) {
             Ok(requirement) => requirement,
             Err(scope) => {
                 let scope = scope.to_owned();

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::super::faults::Fault;
 use super::super::reader::{FromNode, Keys, Mirror, Names, Placed, Word, misshapen};
 use super::super::values::Period;
-use super::{Route, Upstream};
+use super::{Route, StepUp, Upstream};
 use crate::definition::{ApiDefinition, Node, Value, Words, refuse_null, wrong_kind};
 use crate::policy::Mode;
 use crate::snapshot::{Preflight, TokenForwarding};
@@ -39,6 +39,8 @@ pub(in super::super) struct Api {
     pub(in super::super) leeway: Option<Placed<Period>>,
     /// The oldest token that is accepted, counted from `iat`. Default: no such bound.
     pub(in super::super) max_age: Option<Placed<Period>>,
+    /// What every route that is not public asks of the authentication (RFC 9470), unless it says otherwise itself.
+    pub(in super::super) step_up: Option<Placed<StepUp>>,
     /// Where allowed requests go: `http://host:port`, `https://host:port`, `unix:PATH`, or servers and how they are used.
     pub(in super::super) upstream: Placed<Upstream>,
     /// What the upstream is told.
@@ -63,6 +65,7 @@ impl Mirror for Api {
         let mode = keys.optional("mode");
         let leeway = keys.optional("leeway");
         let max_age = keys.optional("max_age");
+        let step_up = keys.optional("step_up");
         let upstream = keys.required("upstream");
         let forward = keys.optional("forward");
         let cors_preflight = keys.optional("cors_preflight");
@@ -78,6 +81,7 @@ impl Mirror for Api {
             mode,
             leeway,
             max_age,
+            step_up,
             upstream: upstream?,
             forward,
             cors_preflight,

@@ -11,7 +11,7 @@ use super::super::file::{Api, Forward};
 use super::super::reader::{Placed, repeated};
 use super::super::source::Files;
 use super::definition::Defined;
-use super::{DAY, Own, definition, route, upstream};
+use super::{DAY, Own, definition, route, step_up, upstream};
 use crate::control::IssuerSettings;
 use crate::definition::nearest;
 use crate::snapshot::{ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, UpstreamProtocol};
@@ -69,7 +69,9 @@ fn one(
     });
     let upstream = upstream::upstream(&api.upstream, own, files, faults);
     let forward = forward(api, faults);
-    let routes = route::routes(&api.routes, known, faults);
+    let step_up = api.step_up.as_ref();
+    let step_up = step_up.and_then(|written| step_up::step_up(written, faults));
+    let routes = route::routes(&api.routes, known, step_up.as_ref(), faults);
     if upstream.protocol == UpstreamProtocol::Http2 {
         route::no_upgrades(&api.routes, faults);
     }
