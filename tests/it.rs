@@ -103,3 +103,6 @@ mod mtls;
 
 #[path = "it/metadata.rs"]
 mod metadata;
+
+#[path = "it/issuers.rs"]
+mod issuers;

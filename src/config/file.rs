@@ -8,6 +8,7 @@ mod dpop;
 mod issuer;
 mod listener;
 mod route;
+mod trusted;
 mod upstream;
 
 pub(super) use api::{Api, Definition, Forward};
@@ -15,6 +16,7 @@ pub(super) use dpop::Dpop;
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
 pub(super) use route::{Require, Route, Rule, StepUpRule};
+pub(super) use trusted::{Path, Paths, Trusted, TrustedIssuer};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
 use schemars::JsonSchema;

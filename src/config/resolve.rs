@@ -11,6 +11,7 @@ mod issuer;
 mod listener;
 mod requirement;
 mod route;
+mod trusted;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -61,7 +62,7 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         listeners: listeners.iter().map(|listener| listener.address).collect(),
         admin,
     };
-    let apis = api::apis(&file.apis, &issuers, &own, files, faults);
+    let apis = api::apis(&file.apis, &file.issuers, &own, files, faults);
     let issuers = issuer::with_sources(issuers, &file.issuers, &apis);
     let plan = Plan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),

@@ -26,5 +26,5 @@ pub use path::{BadPath, PathForms, RequestPath};
 pub use plan::{ClaimTest, Conditions, Mode, OnExpiry, PathForm, RequirementPlan, StepUp, Upgrade};
 pub use possession::Possession;
 pub use reason::{Reason, Stage};
-pub use requirement::{Requirement, ScopeSource, TokenRequirement};
+pub use requirement::{Requirement, TokenRequirement};
 pub use table::{Api, ApiId, Preflight, Route, RouteConflict, RouteId, RouteTable, RouteTableBuilder};

@@ -57,10 +57,15 @@ pub(super) fn with_sources(
 ) -> Vec<IssuerSettings> {
     debug_assert!(issuers.len() <= written.len());
     for issuer in &mut issuers {
-        let needed = apis
-            .iter()
-            .filter(|api| !api.definition.signing_alg.is_symmetric())
-            .any(|api| api.issuers.contains(&issuer.issuer));
+        let needed = apis.iter().any(|api| {
+            let trusted = api
+                .issuers
+                .iter()
+                .filter(|trusted| trusted.issuer == issuer.issuer);
+            trusted
+                .into_iter()
+                .any(|trusted| api.reading(trusted).needs_keys())
+        });
         if issuer.source.is_none() && needed {
             issuer.source = Some(KeySource::Discovery);
         }
