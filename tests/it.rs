@@ -115,3 +115,6 @@ mod mtls;
 
 #[path = "it/metadata.rs"]
 mod metadata;
+
+#[path = "it/issuers.rs"]
+mod issuers;

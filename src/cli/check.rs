@@ -130,7 +130,7 @@ fn notes(settings: &Settings) -> Vec<String> {
             .plan
             .apis
             .iter()
-            .any(|api| api.issuers.contains(&issuer.issuer))
+            .any(|api| api.issuers.iter().any(|trusted| trusted.issuer == issuer.issuer))
         {
             notes.push(format!("issuer {} is trusted by no API", issuer.issuer));
         }

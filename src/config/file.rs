@@ -11,6 +11,7 @@ mod issuer;
 mod listener;
 mod route;
 mod step_up;
+mod trusted;
 mod upstream;
 
 pub(super) use api::{Api, Definition, Forward};
@@ -21,6 +22,7 @@ pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
 pub(super) use route::{Require, Route, Rule};
 pub(super) use step_up::{StepUp, StepUpRule, StepUpWord};
+pub(super) use trusted::{Path, Paths, Trusted, TrustedIssuer};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
 use schemars::JsonSchema;

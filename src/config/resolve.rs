@@ -14,6 +14,7 @@ mod listener;
 mod requirement;
 mod route;
 mod step_up;
+mod trusted;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -24,6 +25,8 @@ use super::DpopSettings;
 use super::address::overlap;
 use super::bounds::{SHORTEST, count, period, size};
 use super::faults::Fault;
+#[cfg(feature = "authority")]
+use super::file::Issuer;
 use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
 use crate::control::IssuerSettings;
@@ -65,7 +68,17 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         not(feature = "authority"),
         expect(unused_mut, reason = "the authority adds to both")
     )]
-    let (mut issuers, mut expiries) = (issuer::issuers(&file.issuers, files, faults), expiries);
+    let (mut written, mut expiries) = (file.issuers.clone(), expiries);
+    #[cfg(feature = "authority")]
+    if let Some(authority) = &file.authority
+        && !written
+            .iter()
+            .any(|issuer| issuer.issuer.value == authority.issuer.value)
+    {
+        // An issuer like any other, and one that need not be written.
+        written.push(Issuer::named(&authority.issuer));
+    }
+    let issuers = issuer::issuers(&written, files, faults);
     let own = Own {
         listeners: listeners.iter().map(|listener| listener.address).collect(),
         admin,
@@ -75,10 +88,9 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         let taken: Vec<SocketAddr> = own.listeners.iter().copied().chain(own.admin).collect();
         let (authority, valid) = authority::authority(written, &taken, files, faults);
         expiries.extend(valid);
-        issuer::add_authority(&mut issuers, &written.issuer.value);
         authority
     });
-    let apis = api::apis(&file.apis, &issuers, &own, files, faults);
+    let apis = api::apis(&file.apis, &written, &own, files, faults);
     let issuers = issuer::with_sources(issuers, &apis);
     let plan = Plan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),

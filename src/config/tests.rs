@@ -1,6 +1,7 @@
 //! Tests of whole configurations, without a disk and without an environment.
 
 mod encryption;
+mod issuers;
 mod listeners;
 
 use std::collections::HashMap;
@@ -106,7 +107,7 @@ fn the_smallest_file_has_the_documented_defaults() {
     );
     assert_eq!(api.upstream.servers, [ServerAddress::tcp("127.0.0.1", 3000)]);
     assert_eq!(api.upstream.timeout, Duration::from_secs(15));
-    assert_eq!(api.issuers, [ISSUER]);
+    assert_eq!(api.issuers, [ISSUER.into()]);
     assert_eq!(
         settings.files,
         [PathBuf::from("etc/gate.yaml"), PathBuf::from("etc/items.json")]
@@ -1022,6 +1023,7 @@ fn examples_are_valid_and_fit_the_schema() {
         "bound-tokens.yaml",
         "hs256.yaml",
         "report-mode.yaml",
+        "several-issuers.yaml",
         "streams.yaml",
         "tls.yaml",
     ] {

@@ -27,6 +27,6 @@ pub use path::{BadPath, PathForms, RequestPath};
 pub use plan::{ClaimTest, Conditions, Mode, OnExpiry, PathForm, RequirementPlan, Upgrade};
 pub use possession::Possession;
 pub use reason::{Reason, Stage};
-pub use requirement::{Requirement, ScopeSource, TokenRequirement, Undefined};
+pub use requirement::{Requirement, TokenRequirement, Undefined};
 pub use step_up::{MULTI_FACTOR, Machines, Matching, Profile, StepUp};
 pub use table::{Api, ApiId, Preflight, Route, RouteConflict, RouteId, RouteTable, RouteTableBuilder};

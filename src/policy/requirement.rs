@@ -6,16 +6,7 @@ use std::sync::Arc;
 use http::HeaderValue;
 
 use super::{ClaimTest, Conditions, Profile, Reason, RequirementPlan, StepUp};
-use crate::token::{Json, Principal, ScopeSet, ScopeTable, UnixSeconds};
-
-/// Which claim says what a principal may do (DESIGN: where a requirement is read).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScopeSource {
-    /// `scope` (or `scp`).
-    Scope,
-    /// `permissions`: RBAC is on and the dialect promises the claim.
-    Permissions,
-}
+use crate::token::{GrantedBy, Json, Principal, ScopeSet, ScopeTable, UnixSeconds};
 
 /// What a route asks of a request.
 #[derive(Debug)]
@@ -31,7 +22,8 @@ pub enum Requirement {
 /// The conditions of a route, compiled. Empty conditions mean that any valid token will do.
 #[derive(Debug)]
 pub struct TokenRequirement {
-    source: ScopeSource,
+    /// For people: what the definition says. A principal knows it of its issuer.
+    source: GrantedBy,
     profile: Profile,
     all_of: ScopeSet,
     any_of: Option<ScopeSet>,
@@ -64,7 +56,7 @@ impl Requirement {
     pub fn compile<'a>(
         plan: &'a RequirementPlan,
         scopes: &ScopeTable,
-        source: ScopeSource,
+        source: GrantedBy,
         undefined: Undefined,
         profile: Profile,
     ) -> Result<Self, &'a str> {
@@ -116,9 +108,14 @@ impl TokenRequirement {
     ///
     /// Scopes go first, so that a client learns what it lacks before it bothers a person with a new login.
     pub fn check(&self, principal: &Principal, now: UnixSeconds) -> Result<(), Reason> {
-        let (held, lacking) = match self.source {
-            ScopeSource::Scope => (principal.scopes(), Reason::InsufficientScope),
-            ScopeSource::Permissions => (principal.permissions(), Reason::InsufficientPermission),
+        let both;
+        let (held, lacking) = match principal.granted_by() {
+            GrantedBy::Scope => (principal.scopes(), Reason::InsufficientScope),
+            GrantedBy::Permissions => (principal.permissions(), Reason::InsufficientPermission),
+            GrantedBy::Either => {
+                both = principal.scopes().union(principal.permissions());
+                (&both, Reason::InsufficientPermission)
+            }
         };
         if !held.contains_all(&self.all_of) || self.any_of.as_ref().is_some_and(|any| !held.contains_any(any))
         {
@@ -159,8 +156,9 @@ impl fmt::Display for TokenRequirement {
     /// For people: `all of read:items write:items (in \`scope\`)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match self.source {
-            ScopeSource::Scope => "scope",
-            ScopeSource::Permissions => "permissions",
+            GrantedBy::Scope => "scope",
+            GrantedBy::Permissions => "permissions",
+            GrantedBy::Either => "scope` or `permissions",
         };
         let mut parts = Vec::new();
         if !self.names.all_of.is_empty() {

@@ -12,7 +12,7 @@ use http::{HeaderName, Method};
 use super::UpstreamPlan;
 use crate::definition::{ApiDefinition, Secret};
 use crate::policy::{Mode, OnExpiry, PathForm, PathPattern, Preflight, RequirementPlan, Upgrade};
-use crate::token::Encryption;
+use crate::token::{Encryption, Reading};
 
 /// All APIs and the issuers that they trust.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +31,7 @@ pub struct ApiPlan {
     /// Where it comes from.
     pub origin: DefinitionOrigin,
     /// The issuers whose tokens are accepted; each is one of `Plan::issuers`, at least one.
-    pub issuers: Vec<String>,
+    pub issuers: Vec<IssuerPlan>,
     /// The HMAC key of an HS* API. Present exactly when the algorithm is symmetric.
     pub signing_secret: Option<Secret>,
     /// The keys that tokens are decrypted with, where they may be encrypted.
@@ -64,6 +64,35 @@ pub enum DefinitionOrigin {
     Followed,
     /// From an authority that has not told it yet: no token can be judged.
     Awaited,
+}
+
+/// An issuer that an API trusts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IssuerPlan {
+    /// Its identifier.
+    pub issuer: String,
+    /// How its tokens are read; `None`: as the definition says.
+    pub reading: Option<Reading>,
+}
+
+impl From<&str> for IssuerPlan {
+    /// Read as the definition says.
+    fn from(issuer: &str) -> Self {
+        Self {
+            issuer: issuer.into(),
+            reading: None,
+        }
+    }
+}
+
+impl ApiPlan {
+    /// How the tokens of one of its issuers are read.
+    pub fn reading(&self, issuer: &IssuerPlan) -> Reading {
+        issuer
+            .reading
+            .clone()
+            .unwrap_or_else(|| Reading::of(&self.definition))
+    }
 }
 
 /// What is done to the head of a forwarded request.

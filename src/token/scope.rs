@@ -33,6 +33,15 @@ impl ScopeSet {
             .any(|(mine, theirs)| mine & theirs != 0)
     }
 
+    /// What is in one or the other.
+    #[must_use]
+    pub fn union(mut self, other: &Self) -> Self {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine |= theirs;
+        }
+        self
+    }
+
     fn insert(&mut self, position: usize) {
         if let Some(word) = self.0.get_mut(position / 64) {
             *word |= 1 << (position % 64);
@@ -66,6 +75,17 @@ impl ScopeTable {
             return Err(TooManyScopes);
         }
         Ok(table)
+    }
+
+    /// The names in a set; in no order that means anything.
+    pub fn names(&self, set: &ScopeSet) -> impl Iterator<Item = &str> {
+        let set = *set;
+        let is_in = move |position: usize| {
+            let word = set.0.get(position / 64).copied().unwrap_or_default();
+            word >> (position % 64) & 1 == 1
+        };
+        let names = self.positions.iter();
+        names.filter_map(move |(name, &position)| is_in(position).then_some(&**name))
     }
 
     /// The set of those names that are defined.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::super::faults::Fault;
 use super::super::reader::{FromNode, Keys, Mirror, Names, Placed, Word, misshapen};
 use super::super::values::Period;
-use super::{Route, StepUp, Upstream};
+use super::{Route, StepUp, Trusted, Upstream};
 use crate::definition::{ApiDefinition, Node, Value, Words, refuse_null, wrong_kind};
 use crate::policy::Mode;
 use crate::snapshot::{Preflight, TokenForwarding};
@@ -16,9 +16,9 @@ use crate::snapshot::{Preflight, TokenForwarding};
 pub(in super::super) struct Api {
     /// The resource-server object: a file (JSON or YAML), the object itself, or an API of an auth0-deploy-cli export.
     pub(in super::super) definition: Placed<Definition>,
-    /// The issuers whose tokens are accepted. Default: all of `issuers`.
+    /// The issuers whose tokens are accepted, by name or with how their tokens are read. Default: all of `issuers`.
     #[schemars(length(min = 1))]
-    pub(in super::super) issuers: Option<Vec<Placed<String>>>,
+    pub(in super::super) issuers: Option<Vec<Trusted>>,
     /// The HMAC key of an HS* API: `env:NAME` or `file:PATH`.
     #[schemars(regex(pattern = r"^(env|file):."))]
     pub(in super::super) signing_secret: Option<Placed<String>>,

@@ -103,7 +103,7 @@ fn permissions(
 }
 
 /// A permission that the definition does not define is one that nobody can have.
-fn defined(
+pub(super) fn defined(
     names: &[Placed<String>],
     definition: Option<&ApiDefinition>,
     words: &[&str],

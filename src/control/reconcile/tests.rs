@@ -90,7 +90,10 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
             ..ApiDefinition::new("https://items")
         }),
         origin: Default::default(),
-        issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+        issuers: issuers
+            .iter()
+            .map(|issuer| issuer.issuer.as_str().into())
+            .collect(),
         signing_secret: None,
         encryption: None,
         hosts: Vec::new(),
