@@ -113,8 +113,14 @@ mod draining;
 #[path = "it/dpop.rs"]
 mod dpop;
 
+#[path = "it/step_up.rs"]
+mod step_up;
+
 #[path = "it/mtls.rs"]
 mod mtls;
 
 #[path = "it/metadata.rs"]
 mod metadata;
+
+#[path = "it/issuers.rs"]
+mod issuers;

@@ -4,6 +4,8 @@
 //! them all; a value that is at fault is replaced by a harmless one that nobody sees.
 
 mod api;
+#[cfg(feature = "authority")]
+mod authority;
 mod definition;
 mod dpop;
 mod encryption;
@@ -11,6 +13,8 @@ mod issuer;
 mod listener;
 mod requirement;
 mod route;
+mod step_up;
+mod trusted;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,6 +25,8 @@ use super::DpopSettings;
 use super::address::overlap;
 use super::bounds::{SHORTEST, count, period, size};
 use super::faults::Fault;
+#[cfg(feature = "authority")]
+use super::file::Issuer;
 use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
 use crate::control::IssuerSettings;
@@ -45,6 +51,8 @@ pub(super) struct Resolved {
     pub(super) access_log: AccessLogSettings,
     pub(super) issuers: Vec<IssuerSettings>,
     pub(super) plan: Plan,
+    #[cfg(feature = "authority")]
+    pub(super) authority: Option<crate::authority::AuthoritySettings>,
 }
 
 /// Resolves a whole file. The result is of use only where no fault was added.
@@ -56,13 +64,34 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         .workers
         .as_ref()
         .map(|_| count("workers", file.workers.as_ref(), 1, (1, 1024), faults));
-    let issuers = issuer::issuers(&file.issuers, files, faults);
+    #[cfg_attr(
+        not(feature = "authority"),
+        expect(unused_mut, reason = "the authority adds to both")
+    )]
+    let (mut written, mut expiries) = (file.issuers.clone(), expiries);
+    #[cfg(feature = "authority")]
+    if let Some(authority) = &file.authority
+        && !written
+            .iter()
+            .any(|issuer| issuer.issuer.value == authority.issuer.value)
+    {
+        // An issuer like any other, and one that need not be written.
+        written.push(Issuer::named(&authority.issuer));
+    }
+    let issuers = issuer::issuers(&written, files, faults);
     let own = Own {
         listeners: listeners.iter().map(|listener| listener.address).collect(),
         admin,
     };
-    let apis = api::apis(&file.apis, &issuers, &own, files, faults);
-    let issuers = issuer::with_sources(issuers, &file.issuers, &apis);
+    #[cfg(feature = "authority")]
+    let authority = file.authority.as_ref().and_then(|written| {
+        let taken: Vec<SocketAddr> = own.listeners.iter().copied().chain(own.admin).collect();
+        let (authority, valid) = authority::authority(written, &taken, files, faults);
+        expiries.extend(valid);
+        authority
+    });
+    let apis = api::apis(&file.apis, &written, &own, files, faults);
+    let issuers = issuer::with_sources(issuers, &apis);
     let plan = Plan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
         apis,
@@ -84,6 +113,8 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         access_log: access_log(file.access_log.as_ref(), faults),
         issuers,
         plan,
+        #[cfg(feature = "authority")]
+        authority,
     }
 }
 

@@ -72,6 +72,7 @@ fn is_final(error: &TokenError) -> bool {
         | TokenError::AudienceMismatch
         | TokenError::MissingClaim(_)
         | TokenError::MalformedClaim(_)
+        | TokenError::MalformedAt(_)
         | TokenError::DpopMissing
         | TokenError::CertificateMissing
         | TokenError::Expired
