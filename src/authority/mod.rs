@@ -35,6 +35,7 @@ pub struct Authority {
     settings: AuthoritySettings,
     state: State,
     signers: Signers,
+    oauth: oauth::Endpoints,
 }
 
 /// Why the authority cannot start.
@@ -86,6 +87,7 @@ impl Authority {
             settings,
             state,
             signers: Signers::default(),
+            oauth: oauth::Endpoints::new(),
         };
         Ok((Arc::new(authority), administrator))
     }

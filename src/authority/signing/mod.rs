@@ -9,9 +9,10 @@ mod publish;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
-use aws_lc_rs::{hmac, signature};
+use aws_lc_rs::signature::{self, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -41,6 +42,9 @@ pub enum SigningError {
     /// An algorithm that the authority does not sign with.
     #[error("the authority does not sign with {0}")]
     Algorithm(&'static str),
+    /// There is no key that signs.
+    #[error("there is no signing key")]
+    NoKey,
     /// The API has no secret.
     #[error("the API has no signing secret")]
     NoSecret,
@@ -80,6 +84,15 @@ impl Signer {
             kid: record.kid.clone(),
             pair: KeyPair::from_pkcs8(&der).map_err(|_error| unreadable())?,
         })
+    }
+
+    /// The public half: modulus and exponent, without leading zeros.
+    pub(super) fn public_numbers(&self) -> (Vec<u8>, Vec<u8>) {
+        let public = self.pair.public_key();
+        (
+            public.modulus().big_endian_without_leading_zero().to_vec(),
+            public.exponent().big_endian_without_leading_zero().to_vec(),
+        )
     }
 
     /// A compact JWS (RFC 7515 section 7.1) under an RSA algorithm. `typ` is that of the profile.
