@@ -103,3 +103,7 @@ mod mtls;
 
 #[path = "it/metadata.rs"]
 mod metadata;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_management.rs"]
+mod authority_management;
