@@ -101,11 +101,11 @@ mod tests {
     use crate::definition::TokenDialect;
     use crate::token::Thumbprint;
 
-    fn told(dialect: TokenDialect, change: impl FnOnce(&mut Facts<'_>)) -> String {
+    fn told(dialect: TokenDialect, scopes: &[&str], change: impl FnOnce(&mut Facts<'_>)) -> String {
         let mut api = ApiDefinition::new("urn:items");
         api.token_dialect = dialect;
         api.token_lifetime = 60;
-        let scopes = ["read".to_owned(), "write".to_owned()];
+        let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let mut facts = Facts {
             issuer: "https://a.example/",
             api: &api,
@@ -140,28 +140,26 @@ mod tests {
                 r#""jti":"j1","client_id":"c1","permissions":["read","write"]}"#,
             ),
         ] {
-            assert_eq!(told(dialect, |_| {}), format!("{start}{rest}"));
+            assert_eq!(
+                told(dialect, &["read", "write"], |_| {}),
+                format!("{start}{rest}")
+            );
         }
     }
 
     #[test]
     fn nothing_granted() {
         assert_eq!(
-            told(TokenDialect::AccessTokenAuthz, |facts| {
-                facts.scopes = &[];
-                facts.permissions = &[];
-            }),
+            told(TokenDialect::AccessTokenAuthz, &[], |_| {}),
             r#"{"iss":"https://a.example/","sub":"c1@clients","aud":"urn:items","iat":1000,"exp":1060,"gty":"client-credentials","azp":"c1","permissions":[]}"#
         );
     }
 
     #[test]
     fn users_and_bindings() {
-        let openid = ["openid".to_owned()];
         let key = Thumbprint([0; 32]);
-        let text = told(TokenDialect::Rfc9068, |facts| {
+        let text = told(TokenDialect::Rfc9068, &["openid"], |facts| {
             facts.user_id = Some("auth0|1");
-            facts.scopes = &openid;
             facts.binding = Some(Binding::Key(key));
         });
         assert!(
@@ -172,7 +170,7 @@ mod tests {
             text.ends_with(r#""cnf":{"jkt":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}"#),
             "{text}"
         );
-        let text = told(TokenDialect::AccessToken, |facts| {
+        let text = told(TokenDialect::AccessToken, &["read"], |facts| {
             facts.binding = Some(Binding::Certificate(key));
         });
         assert!(
