@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::grant_type::GrantType;
+use crate::authority::model::User;
 use crate::definition::ApiDefinition;
 use crate::token::{Binding, UnixSeconds};
 
@@ -94,6 +95,60 @@ fn audience(facts: &Facts<'_>) -> Value {
         api.into()
     }
 }
+
+/// What an ID token says.
+#[derive(Clone, Debug)]
+pub(super) struct IdFacts<'a> {
+    /// With its slash.
+    pub(super) issuer: &'a str,
+    pub(super) client_id: &'a str,
+    pub(super) user: &'a User,
+    pub(super) scopes: &'a [String],
+    pub(super) now: UnixSeconds,
+    /// Seconds.
+    pub(super) lifetime: i64,
+}
+
+/// The claims of an ID token: of the user what the scopes ask for (OpenID Connect Core section 5.4).
+pub(super) fn id_claims(facts: &IdFacts<'_>) -> Map<String, Value> {
+    let mut claims = Map::new();
+    for (scope, names) in BY_SCOPE {
+        if facts.scopes.iter().any(|asked| asked == scope) {
+            for name in *names {
+                if let Some(value) = facts.user.document.get(*name) {
+                    claims.insert((*name).into(), value.clone());
+                }
+            }
+        }
+    }
+    for (name, value) in [
+        ("iss", Value::from(facts.issuer)),
+        ("aud", facts.client_id.into()),
+        ("sub", facts.user.user_id.as_str().into()),
+        ("iat", facts.now.into()),
+        ("exp", facts.now.saturating_add(facts.lifetime).into()),
+    ] {
+        claims.insert(name.into(), value);
+    }
+    claims
+}
+
+/// Which scope asks for which claims.
+const BY_SCOPE: &[(&str, &[&str])] = &[
+    (
+        "profile",
+        &[
+            "name",
+            "given_name",
+            "family_name",
+            "nickname",
+            "picture",
+            "updated_at",
+        ],
+    ),
+    ("email", &["email", "email_verified"]),
+    ("phone", &["phone_number", "phone_verified"]),
+];
 
 #[cfg(test)]
 mod tests {
