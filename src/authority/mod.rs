@@ -38,6 +38,7 @@ pub struct Authority {
     state: State,
     signers: Signers,
     oauth: oauth::Endpoints,
+    management: management::Management,
 }
 
 /// Why the authority cannot start.
@@ -90,6 +91,7 @@ impl Authority {
             state,
             signers: Signers::default(),
             oauth: oauth::Endpoints::new(),
+            management: management::Management::new(),
         };
         Ok((Arc::new(authority), administrator))
     }

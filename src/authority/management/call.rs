@@ -96,7 +96,10 @@ impl<'a> Call<'a> {
 
     /// Whether the token has a permission, beyond the one that the operation asks for.
     pub(super) fn has_scope(&self, scope: &str) -> bool {
-        let claim = self.principal.as_ref().and_then(|principal| principal.claim("scope"));
+        let claim = self
+            .principal
+            .as_ref()
+            .and_then(|principal| principal.claim("scope"));
         let scopes = claim.and_then(Json::as_str).unwrap_or_default();
         scopes.split(' ').any(|one| one == scope)
     }
@@ -160,7 +163,9 @@ fn decoded(text: &str) -> Option<String> {
 }
 
 fn digit(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte)
+        .to_digit(16)
+        .and_then(|digit| u8::try_from(digit).ok())
 }
 
 fn read_query(query: &str, shape: &Shape) -> Result<Map<String, Value>, Refusal> {
@@ -180,7 +185,9 @@ fn read_query(query: &str, shape: &Shape) -> Result<Map<String, Value>, Refusal>
         }
         let value = typed(kind, &text);
         if values.insert(name.to_string(), value).is_some() {
-            return Err(Refusal::Query(format!("'Given more than once' on property {name}")));
+            return Err(Refusal::Query(format!(
+                "'Given more than once' on property {name}"
+            )));
         }
     }
     let values = Value::Object(values);
@@ -196,7 +203,9 @@ fn typed(kind: &str, text: &str) -> Value {
     match (kind, text) {
         ("boolean", "true") => Value::Bool(true),
         ("boolean", "false") => Value::Bool(false),
-        ("integer", text) => text.parse::<i64>().map_or_else(|_error| Value::from(text), Value::from),
+        ("integer", text) => text
+            .parse::<i64>()
+            .map_or_else(|_error| Value::from(text), Value::from),
         (_, text) => Value::from(text),
     }
 }
@@ -204,7 +213,11 @@ fn typed(kind: &str, text: &str) -> Value {
 fn read_body(request: &Request, shape: &Shape) -> Result<Map<String, Value>, Refusal> {
     let mut body = if is_form(request) {
         let members = form_urlencoded::parse(&request.body);
-        Value::Object(members.map(|(name, text)| (name.into_owned(), Value::from(text))).collect())
+        Value::Object(
+            members
+                .map(|(name, text)| (name.into_owned(), Value::from(text)))
+                .collect(),
+        )
     } else if request.body.is_empty() {
         Value::Null
     } else {
@@ -287,14 +300,23 @@ mod tests {
         assert_eq!(Id::read("urn%3Aa%252Fb").unwrap().find(look), Some("urn:a%2Fb"));
         assert_eq!(Id::read("urn%3Aa%2Fb").unwrap().find(look), Some("urn:a/b"));
         assert_eq!(Id::read("%ff"), None);
-        assert_eq!(Id::read("50%").unwrap().find(|id| (id == "50%").then_some(())), Some(()));
+        assert_eq!(
+            Id::read("50%").unwrap().find(|id| (id == "50%").then_some(())),
+            Some(())
+        );
     }
 
     #[test]
     fn what_is_wrong_with_a_query_is_told() {
         for (text, told) in [
-            ("page=x", "'Expected type integer but found type string' on property page (The page, from 0)"),
-            ("per_page=0", "'Value 0 is less than minimum 1' on property per_page (Entries of a page)"),
+            (
+                "page=x",
+                "'Expected type integer but found type string' on property page (The page, from 0)",
+            ),
+            (
+                "per_page=0",
+                "'Value 0 is less than minimum 1' on property per_page (Entries of a page)",
+            ),
             ("page=1&page=2", "'Given more than once' on property page"),
             (
                 "include_totals=1",

@@ -71,7 +71,11 @@ impl Contract {
         let document: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         let mut operations = HashMap::new();
         let paths = document.get("paths").and_then(Value::as_object);
-        for methods in paths.into_iter().flat_map(Map::values).filter_map(Value::as_object) {
+        for methods in paths
+            .into_iter()
+            .flat_map(Map::values)
+            .filter_map(Value::as_object)
+        {
             for operation in methods.values() {
                 let id = operation.get("operationId").and_then(Value::as_str);
                 let id = id.ok_or("an operation without an id")?;
@@ -140,8 +144,13 @@ fn resolved(document: &Value, part: &Value) -> Result<Value, String> {
     Ok(match part {
         Value::Object(members) => match members.get("$ref").and_then(Value::as_str) {
             Some(reference) => {
-                let found = reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer));
-                resolved(document, found.ok_or_else(|| format!("{reference} leads nowhere"))?)?
+                let found = reference
+                    .strip_prefix('#')
+                    .and_then(|pointer| document.pointer(pointer));
+                resolved(
+                    document,
+                    found.ok_or_else(|| format!("{reference} leads nowhere"))?,
+                )?
             }
             None => Value::Object(
                 members
@@ -214,7 +223,10 @@ mod tests {
                 .collect();
             let described: Vec<&String> = accepted.path.members().unwrap().keys().collect();
             assert_eq!(
-                described.iter().map(|name| name.as_str()).collect::<BTreeSet<_>>(),
+                described
+                    .iter()
+                    .map(|name| name.as_str())
+                    .collect::<BTreeSet<_>>(),
                 named.into_iter().collect::<BTreeSet<_>>(),
                 "{}",
                 route.path

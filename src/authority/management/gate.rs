@@ -12,10 +12,10 @@ use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
 use super::refusal::Refusal;
-use super::routes::{Operation, ROUTES, SCOPES};
+use super::routes::{Operation, ROUTES};
 use crate::authority::model::{Api, KeyState, Tenant};
 use crate::authority::{Authority, AuthoritySettings, Request, ids, signing, unix_now};
-use crate::definition::{ApiDefinition, Permission};
+use crate::definition::ApiDefinition;
 use crate::net::Limits;
 use crate::policy::{
     Api as PolicyApi, Challenge, Conditions, Decision, Denial, Mode, OnExpiry, PathForm, PathPattern, Reason,
@@ -23,10 +23,12 @@ use crate::policy::{
 };
 use crate::snapshot::handoff::KeyMisses;
 use crate::snapshot::{
-    ApiPlan, CompileSettings, EjectionPlan, ForwardPlan, IssuerKeys, Plan, RoutePlan, Snapshot, UpstreamPlan,
-    UpstreamProtocol, WaitingPlan, compile,
+    ApiPlan, CompileSettings, DefinitionOrigin, EjectionPlan, ForwardPlan, IssuerKeys, Plan, RoutePlan,
+    Snapshot, UpstreamPlan, UpstreamProtocol, WaitingPlan, compile,
 };
-use crate::token::{KeySet, Principal, ProofDesk, ProofSettings, Thumbprint, TokenError, UnixSeconds, VerifyToken};
+use crate::token::{
+    KeySet, Principal, ProofDesk, ProofSettings, Thumbprint, TokenError, UnixSeconds, VerifyToken,
+};
 
 /// Decides on requests.
 #[derive(Debug)]
@@ -79,7 +81,7 @@ impl Gate {
     /// Whether a request may be served, and as what.
     pub(super) fn decide(&self, authority: &Authority, request: &Request) -> Result<Admitted, Refusal> {
         let tenant = authority.state().tenant();
-        let compiled = self.compiled(authority.settings(), &tenant)?;
+        let compiled = self.compiled(authority, &tenant)?;
         let head = RequestHead {
             method: &request.method,
             // The table knows no hosts.
@@ -87,7 +89,10 @@ impl Gate {
             path: &request.path,
             headers: &request.headers,
         };
-        let shown = request.tls.as_ref().and_then(|tls| tls.client_certificate.as_deref());
+        let shown = request
+            .tls
+            .as_ref()
+            .and_then(|tls| tls.client_certificate.as_deref());
         let direct = Direct {
             proofs: self.proofs.as_ref(),
             certificate: shown.map(Thumbprint::of),
@@ -106,21 +111,25 @@ impl Gate {
         })
     }
 
-    fn compiled(&self, settings: &AuthoritySettings, tenant: &Tenant) -> Result<Arc<Compiled>, Refusal> {
-        let api = tenant.api_of(&settings.management_audience()).ok_or_else(|| {
-            tracing::error!("the store has no Management API");
-            Refusal::Internal
-        })?;
+    fn compiled(&self, authority: &Authority, tenant: &Tenant) -> Result<Arc<Compiled>, Refusal> {
+        let api = tenant
+            .api_of(&authority.settings().management_audience())
+            .ok_or_else(|| {
+                tracing::error!("the store has no Management API");
+                Refusal::Internal
+            })?;
         if let Some(compiled) = self.compiled.load_full()
             && Arc::ptr_eq(&compiled.definition, &api.definition)
             && compiled.has_keys_of(tenant)
         {
             return Ok(compiled);
         }
-        let compiled = Compiled::make(settings, tenant, api).map(Arc::new).map_err(|error| {
-            tracing::error!(%error, "the Management API cannot be enforced");
-            Refusal::Internal
-        })?;
+        let compiled = Compiled::make(authority, tenant, api)
+            .map(Arc::new)
+            .map_err(|error| {
+                tracing::error!(%error, "the Management API cannot be enforced");
+                Refusal::Internal
+            })?;
         self.compiled.store(Some(Arc::clone(&compiled)));
         Ok(compiled)
     }
@@ -132,8 +141,9 @@ impl Compiled {
         mine.eq(tenant.keys().map(|key| (key.kid.as_str(), key.state)))
     }
 
-    fn make(settings: &AuthoritySettings, tenant: &Tenant, api: &Api) -> Result<Self, String> {
-        let jwks = signing::jwks(tenant).map_err(|error| error.to_string())?;
+    fn make(authority: &Authority, tenant: &Tenant, api: &Api) -> Result<Self, String> {
+        let settings = authority.settings();
+        let jwks = signing::jwks(tenant, &authority.signers).map_err(|error| error.to_string())?;
         let (set, _) = KeySet::from_jwks(jwks.to_string().as_bytes()).map_err(|error| error.to_string())?;
         let keys = IssuerKeys {
             keys: Some(Arc::new(set)),
@@ -146,10 +156,11 @@ impl Compiled {
             config_hash: "management".into(),
             max_token_bytes: Limits::default().token_bytes,
         };
-        let snapshot = compile(&plan(settings, &api.definition)?, &keys, &compile_settings).map_err(|faults| {
-            let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
-            faults.join("; ")
-        })?;
+        let snapshot =
+            compile(&plan(settings, &api.definition)?, &keys, &compile_settings).map_err(|faults| {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                faults.join("; ")
+            })?;
         Ok(Self {
             keys: tenant.keys().map(|key| (key.kid.clone(), key.state)).collect(),
             definition: Arc::clone(&api.definition),
@@ -158,10 +169,7 @@ impl Compiled {
     }
 }
 
-fn plan(settings: &AuthoritySettings, definition: &ApiDefinition) -> Result<Plan, String> {
-    let mut definition = definition.clone();
-    // A store of an earlier version may lack permissions that the table asks for: nobody has them then.
-    definition.permissions = SCOPES.map(|scope| Permission { value: scope.into(), description: None }).into();
+fn plan(settings: &AuthoritySettings, definition: &Arc<ApiDefinition>) -> Result<Plan, String> {
     let routes = ROUTES
         .iter()
         .map(|route| {
@@ -195,8 +203,10 @@ fn plan(settings: &AuthoritySettings, definition: &ApiDefinition) -> Result<Plan
     Ok(Plan {
         issuers: vec![settings.issuer.clone()],
         apis: vec![ApiPlan {
-            definition: Arc::new(definition),
-            issuers: vec![settings.issuer.clone()],
+            definition: Arc::clone(definition),
+            // A store of an earlier version may lack permissions that the table asks for: nobody has them then.
+            origin: DefinitionOrigin::Followed,
+            issuers: vec![settings.issuer.as_str().into()],
             signing_secret: None,
             encryption: None,
             hosts: Vec::new(),

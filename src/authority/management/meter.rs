@@ -56,7 +56,10 @@ impl Meters {
 
 /// How many requests lie between now and the moment at which the bucket is full.
 fn taken(full: Instant, now: Instant) -> u64 {
-    let missing = full.saturating_duration_since(now).as_nanos().div_ceil(EACH.as_nanos());
+    let missing = full
+        .saturating_duration_since(now)
+        .as_nanos()
+        .div_ceil(EACH.as_nanos());
     u64::try_from(missing).unwrap_or(u64::MAX)
 }
 

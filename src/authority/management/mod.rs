@@ -61,7 +61,11 @@ pub(super) async fn answer(authority: &Authority, request: &Request) -> Answer {
 }
 
 async fn metered(authority: &Authority, request: &Request, admitted: Admitted) -> Answer {
-    let Some(client) = admitted.principal.as_ref().and_then(|principal| principal.client_id()) else {
+    let Some(client) = admitted
+        .principal
+        .as_ref()
+        .and_then(|principal| principal.client_id())
+    else {
         return served(authority, request, admitted).await;
     };
     let reading = authority.management.meters.take(client, Instant::now());

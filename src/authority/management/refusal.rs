@@ -27,6 +27,8 @@ pub(super) enum Refusal {
     Body(String),
     /// What is asked for is against a rule.
     Rule(&'static str),
+    /// The same, where it names what was sent.
+    Invalid(String),
     /// The token.
     Token {
         message: &'static str,
@@ -106,20 +108,33 @@ impl Refusal {
     fn facts(&self) -> Facts {
         let bad = StatusCode::BAD_REQUEST;
         match self {
-            Self::BadHeader(_) => (bad, "Bad HTTP authentication header format".into(), Some("Bearer")),
-            Self::Uri(reason) => (bad, format!("Path validation error: {reason}."), Some("invalid_uri")),
+            Self::BadHeader(_) => (
+                bad,
+                "Bad HTTP authentication header format".into(),
+                Some("Bearer"),
+            ),
+            Self::Uri(reason) => (
+                bad,
+                format!("Path validation error: {reason}."),
+                Some("invalid_uri"),
+            ),
             Self::Query(reason) => (
                 bad,
                 format!("Query validation error: {reason}."),
                 Some("invalid_query_string"),
             ),
-            Self::NotJson => (bad, "Invalid request payload JSON format".into(), Some("invalid_body")),
+            Self::NotJson => (
+                bad,
+                "Invalid request payload JSON format".into(),
+                Some("invalid_body"),
+            ),
             Self::Body(reason) => (
                 bad,
                 format!("Payload validation error: {reason}."),
                 Some("invalid_body"),
             ),
             Self::Rule(message) => (bad, (*message).into(), Some("invalid_body")),
+            Self::Invalid(message) => (bad, message.clone(), Some("invalid_body")),
             Self::Token { message, .. } => (StatusCode::UNAUTHORIZED, (*message).into(), None),
             Self::Scope { any_of, .. } => (
                 StatusCode::FORBIDDEN,
@@ -166,7 +181,10 @@ impl Refusal {
         let (status, message, code) = self.facts();
         let mut body = Map::new();
         body.insert("statusCode".into(), Value::from(status.as_u16()));
-        body.insert("error".into(), Value::from(status.canonical_reason().unwrap_or_default()));
+        body.insert(
+            "error".into(),
+            Value::from(status.canonical_reason().unwrap_or_default()),
+        );
         if let Self::Token { message, .. } = self {
             body.insert("attributes".into(), json!({ "error": message }));
         }

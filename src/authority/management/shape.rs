@@ -24,13 +24,20 @@ fn reason(error: &ValidationError<'_>) -> String {
     let value = error.instance().as_ref();
     match error.kind() {
         Kind::Required { property } => {
-            format!("Missing required property: {}", property.as_str().unwrap_or_default())
+            format!(
+                "Missing required property: {}",
+                property.as_str().unwrap_or_default()
+            )
         }
         Kind::AdditionalProperties { unexpected } => {
             let names: Vec<&str> = unexpected.iter().map(|name| short(name)).collect();
             format!("Additional properties not allowed: {}", names.join(","))
         }
-        Kind::Type { kind } => format!("Expected type {} but found type {}", expected(kind), type_of(value)),
+        Kind::Type { kind } => format!(
+            "Expected type {} but found type {}",
+            expected(kind),
+            type_of(value)
+        ),
         Kind::MinLength { limit } => {
             format!("String is too short ({} chars), minimum {limit}", length(value))
         }
@@ -101,7 +108,9 @@ fn equal_items(value: &Value) -> Option<(usize, usize)> {
 
 /// What a client sent is given back in part only.
 fn short(text: &str) -> &str {
-    text.char_indices().nth(100).map_or(text, |(end, _)| text.get(..end).unwrap_or_default())
+    text.char_indices()
+        .nth(100)
+        .map_or(text, |(end, _)| text.get(..end).unwrap_or_default())
 }
 
 /// `/scopes/0/value` → `scopes[0].value`
@@ -136,7 +145,10 @@ mod tests {
 
     fn faults(schema: Value, value: Value) -> Vec<String> {
         let validator = jsonschema::validator_for(&schema).unwrap();
-        validator.iter_errors(&value).map(|error| text(&error, &schema)).collect()
+        validator
+            .iter_errors(&value)
+            .map(|error| text(&error, &schema))
+            .collect()
     }
 
     #[test]
