@@ -41,6 +41,7 @@ pub struct Authority {
     state: State,
     signers: Signers,
     oauth: oauth::Endpoints,
+    management: management::Management,
 }
 
 /// Why the authority cannot start.
@@ -94,6 +95,7 @@ impl Authority {
             state,
             signers: Signers::default(),
             oauth,
+            management: management::Management::new(),
         };
         Ok((Arc::new(authority), administrator))
     }

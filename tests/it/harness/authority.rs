@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use scopegate::authority::{Authority, AuthoritySettings, EncryptionKey, StoreAddress, serve_authority};
+use scopegate::definition::Secret;
 use scopegate::net::{BoundListener, drain};
 use tokio::sync::oneshot;
 
@@ -55,7 +56,7 @@ impl RunningAuthority {
                         tls: None,
                         issuer: format!("http://{address}/"),
                         store,
-                        encryption_key: EncryptionKey::Ephemeral,
+                        encryption_key: EncryptionKey::Given(Secret::new("0123456789abcdef0123456789abcdef")),
                     };
                     let (authority, administrator) = Authority::open(settings).await.unwrap();
                     started
