@@ -9,6 +9,7 @@ mod issuer;
 mod listener;
 mod route;
 mod step_up;
+mod tokens;
 mod upstream;
 
 pub(super) use api::{Api, Definition, Forward};
@@ -17,6 +18,7 @@ pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
 pub(super) use route::{Require, Route, Rule};
 pub(super) use step_up::{StepUp, StepUpRule, StepUpWord};
+pub(super) use tokens::{Elsewhere, Encoding, TokenFrom, Tokens};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
 use schemars::JsonSchema;

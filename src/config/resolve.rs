@@ -12,6 +12,7 @@ mod listener;
 mod requirement;
 mod route;
 mod step_up;
+mod tokens;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -2,6 +2,7 @@
 
 mod encryption;
 mod listeners;
+mod tokens;
 
 use std::collections::HashMap;
 use std::io;

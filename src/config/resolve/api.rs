@@ -11,7 +11,7 @@ use super::super::file::{Api, Forward};
 use super::super::reader::{Placed, repeated};
 use super::super::source::Files;
 use super::definition::Defined;
-use super::{DAY, Own, definition, route, step_up, upstream};
+use super::{DAY, Own, definition, route, step_up, tokens, upstream};
 use crate::control::IssuerSettings;
 use crate::definition::nearest;
 use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader, UpstreamProtocol};
@@ -24,10 +24,11 @@ pub(super) fn apis(
     files: &mut Files<'_>,
     faults: &mut Vec<Fault>,
 ) -> Vec<ApiPlan> {
-    let apis = written
+    let apis: Vec<ApiPlan> = written
         .iter()
         .filter_map(|api| one(api, issuers, own, files, faults))
         .collect();
+    tokens::identities(written, &apis, faults);
     route::duplicates(written, faults);
     route::too_many(written, faults);
     apis
@@ -63,6 +64,7 @@ fn one(
             faults,
         )
     });
+    let token_places = tokens::places(api.tokens.as_ref(), faults);
     let upstream = upstream::upstream(&api.upstream, own, files, faults);
     let forward = forward(api, faults);
     let step_up = api.step_up.as_ref();
@@ -86,6 +88,7 @@ fn one(
         mode: api.mode.map(|word| word.0).unwrap_or_default(),
         max_age,
         leeway,
+        token_places,
         upstream,
         forward,
         routes,
@@ -213,7 +216,8 @@ const TAKEN: [&str; 34] = [
     "x-request-id",
 ];
 
-fn is_taken(name: &str) -> bool {
+/// Whether a header has a meaning of its own.
+pub(super) fn is_taken(name: &str) -> bool {
     TAKEN.contains(&name)
         || name.starts_with("x-forwarded-")
         || name.starts_with("sec-")
