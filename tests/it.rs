@@ -107,6 +107,9 @@ mod draining;
 #[path = "it/dpop.rs"]
 mod dpop;
 
+#[path = "it/token_places.rs"]
+mod token_places;
+
 #[path = "it/step_up.rs"]
 mod step_up;
 

@@ -5,6 +5,7 @@ mod authority;
 mod encryption;
 mod issuers;
 mod listeners;
+mod tokens;
 
 use std::collections::HashMap;
 use std::io;
