@@ -113,6 +113,9 @@ mod draining;
 #[path = "it/dpop.rs"]
 mod dpop;
 
+#[path = "it/token_places.rs"]
+mod token_places;
+
 #[path = "it/step_up.rs"]
 mod step_up;
 
@@ -124,3 +127,6 @@ mod metadata;
 
 #[path = "it/issuers.rs"]
 mod issuers;
+#[cfg(feature = "authority")]
+#[path = "it/authority_management.rs"]
+mod authority_management;

@@ -12,8 +12,11 @@ mod listener;
 mod route;
 mod step_up;
 mod trusted;
+mod tokens;
 mod upstream;
 
+#[cfg(test)]
+use api::Follow;
 pub(super) use api::{Api, Definition, Forward};
 #[cfg(feature = "authority")]
 pub(super) use authority::Authority;
@@ -22,6 +25,7 @@ pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
 pub(super) use route::{Require, Route, Rule};
 pub(super) use step_up::{StepUp, StepUpRule, StepUpWord};
+pub(super) use tokens::{Elsewhere, Encoding, TokenFrom, Tokens};
 pub(super) use trusted::{Path, Paths, Trusted, TrustedIssuer};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 

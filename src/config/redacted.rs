@@ -12,10 +12,10 @@ use super::{DpopSettings, Settings};
 use crate::control::{IssuerSettings, KeySource};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
-use crate::policy::{Conditions, RequirementPlan};
+use crate::policy::{Conditions, RequirementPlan, TokenPlace};
 use crate::snapshot::{ApiPlan, IssuerPlan, RoutePlan, ServerAddress, UpstreamPlan, UpstreamProtocol};
 use crate::telemetry::AccessLogOutput;
-use crate::token::{ClaimPath, Unencrypted};
+use crate::token::{ClaimPath, ProtocolForm, Unencrypted};
 
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
@@ -181,6 +181,7 @@ fn api(api: &ApiPlan) -> Value {
         "mode": name(api.mode),
         "leeway": show_period(api.leeway),
         "max_age": api.max_age.map(show_period),
+        "tokens": {"from": token_places(&api.token_places)},
         "upstream": upstream(&api.upstream),
         "forward": {"token": name(api.forward.token), "identity_headers": headers},
         "cors_preflight": name(api.forward.cors_preflight),
@@ -217,6 +218,27 @@ fn trusted(api: &ApiPlan, issuer: &IssuerPlan) -> Value {
         "subject_from": text(&reading.subject),
         "token_id_from": text(&reading.token_id),
     })
+}
+
+/// No place says `authorization`.
+fn token_places(places: &[TokenPlace]) -> Value {
+    let place = |place: &TokenPlace| match place {
+        TokenPlace::Authorization => json!("authorization"),
+        TokenPlace::Header { name, scheme } => json!({"header": name.as_str(), "scheme": scheme}),
+        TokenPlace::Cookie { name, origins } => json!({"cookie": name, "origins": origins}),
+        TokenPlace::WebSocketProtocol(ProtocolForm::After(marker)) => json!({"websocket_protocol": marker}),
+        TokenPlace::WebSocketProtocol(ProtocolForm::Prefix(prefix)) => {
+            json!({"websocket_prefix": prefix, "encoding": "plain"})
+        }
+        TokenPlace::WebSocketProtocol(ProtocolForm::EncodedPrefix(prefix)) => {
+            json!({"websocket_prefix": prefix, "encoding": "base64url"})
+        }
+        TokenPlace::Query(name) => json!({"query": name}),
+    };
+    match places {
+        [] => json!(["authorization"]),
+        places => places.iter().map(place).collect(),
+    }
 }
 
 fn upstream(upstream: &UpstreamPlan) -> Value {

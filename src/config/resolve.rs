@@ -15,6 +15,7 @@ mod requirement;
 mod route;
 mod step_up;
 mod trusted;
+mod tokens;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

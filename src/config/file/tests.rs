@@ -58,12 +58,17 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<UpstreamTls>();
     the_same_keys::<Health>();
     the_same_keys::<Dpop>();
+    the_same_keys::<Elsewhere>();
+    the_same_keys::<Tokens>();
     the_same_keys::<Ejection>();
     the_same_keys::<Forward>();
     the_same_keys::<Route>();
     the_same_keys::<Rule>();
     the_same_keys::<StepUpRule>();
     the_same_keys::<TrustedIssuer>();
+    the_same_keys::<Follow>();
+    #[cfg(feature = "authority")]
+    the_same_keys::<Authority>();
 }
 
 /// The list above would go stale without this.
@@ -75,14 +80,16 @@ fn every_mapping_of_the_schema_is_compared_above() {
         .iter()
         .filter(|(_, schema)| schema["properties"].is_object());
     let names: BTreeSet<_> = mappings.map(|(name, _)| name.as_str()).collect();
-    let compared = BTreeSet::from([
+    let mut compared = BTreeSet::from([
         "AccessLog",
         "AdminListener",
         "Api",
         "CertificatePair",
         "Dpop",
         "Ejection",
+        "Elsewhere",
         "Export",
+        "Follow",
         "Forward",
         "Health",
         "Issuer",
@@ -96,9 +103,13 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Tls",
         "TokenCache",
         "TrustedIssuer",
+        "Tokens",
         "UpstreamServers",
         "UpstreamTls",
     ]);
+    if cfg!(feature = "authority") {
+        compared.insert("Authority");
+    }
     // These are of the definition, whose own tests compare them.
     let of_definition = BTreeSet::from([
         "ApiDefinition",
