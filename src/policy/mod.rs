@@ -29,6 +29,6 @@ pub use places::{TokenPlace, TokenPlaces};
 pub use plan::{ClaimTest, Conditions, Mode, OnExpiry, PathForm, RequirementPlan, Upgrade};
 pub use possession::Possession;
 pub use reason::{Reason, Stage};
-pub use requirement::{Requirement, ScopeSource, TokenRequirement};
+pub use requirement::{Requirement, ScopeSource, TokenRequirement, Undefined};
 pub use step_up::{MULTI_FACTOR, Machines, Matching, Profile, StepUp};
 pub use table::{Api, ApiId, Preflight, Route, RouteConflict, RouteId, RouteTable, RouteTableBuilder};

@@ -50,12 +50,22 @@ struct Names {
     any_of: Vec<String>,
 }
 
+/// What becomes of a scope that a route asks for and the definition does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undefined {
+    /// The policy is at fault.
+    Refused,
+    /// Nobody has it: the definition is changed elsewhere, and must be enforced as it is now.
+    Unmeetable,
+}
+
 impl Requirement {
-    /// Compiles a plan. Fails with the first name that the table does not have.
+    /// Compiles a plan. Fails with the first name that the table does not have, where that is refused.
     pub fn compile<'a>(
         plan: &'a RequirementPlan,
         scopes: &ScopeTable,
         source: ScopeSource,
+        undefined: Undefined,
         profile: Profile,
     ) -> Result<Self, &'a str> {
         let RequirementPlan::Token(conditions) = plan else {
@@ -74,13 +84,20 @@ impl Requirement {
                 names.push(name);
             }
         }
+        let set = |names: &'a [String]| {
+            let names = names.iter().map(String::as_str);
+            match undefined {
+                Undefined::Refused => scopes.exact_set(names),
+                Undefined::Unmeetable => Ok(scopes.set_or_nobody(names)),
+            }
+        };
         Ok(Self::Token(Box::new(TokenRequirement {
             source,
             profile,
-            all_of: scopes.exact_set(all_of.iter().map(String::as_str))?,
+            all_of: set(all_of)?,
             any_of: match any_of.as_slice() {
                 [] => None,
-                names => Some(scopes.exact_set(names.iter().map(String::as_str))?),
+                names => Some(set(names)?),
             },
             claims: claims.clone(),
             clients: clients.clone(),

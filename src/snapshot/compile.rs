@@ -10,10 +10,10 @@ use http::{HeaderName, Method};
 
 use super::handoff::KeyMisses;
 use super::metadata::metadata;
-use super::{ApiPlan, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target};
+use super::{ApiPlan, DefinitionOrigin, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target};
 use crate::policy::{
     Api, ApiId, Mode, OnExpiry, PathForms, Possession, Profile, Realm, Requirement, Route, RouteTableBuilder,
-    ScopeSource, TokenPlace, TokenPlaces,
+    ScopeSource, TokenPlace, TokenPlaces, Undefined,
 };
 use crate::token::{
     KeySet, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier, VerifierSettings,
@@ -176,7 +176,10 @@ fn add_api(
 }
 
 fn trusted_issuer(issuer: &str, plan: &ApiPlan, keys: &HashMap<String, IssuerKeys>) -> TrustedIssuer {
-    let set = keys.get(issuer).and_then(|keys| keys.keys.as_ref());
+    let known = keys
+        .get(issuer)
+        .filter(|_| plan.origin != DefinitionOrigin::Awaited);
+    let set = known.and_then(|keys| keys.keys.as_ref());
     TrustedIssuer {
         issuer: issuer.into(),
         keys: set.map(|set| Arc::new(VerificationKeys::new(set, plan.definition.signing_alg))),
@@ -195,12 +198,16 @@ fn add_routes(
     } else {
         ScopeSource::Scope
     };
+    let undefined = match plan.origin {
+        DefinitionOrigin::Here => Undefined::Refused,
+        DefinitionOrigin::Followed | DefinitionOrigin::Awaited => Undefined::Unmeetable,
+    };
     let profile = Profile {
         dialect: plan.definition.token_dialect,
         leeway: plan.leeway,
     };
     for (index, route) in plan.routes.iter().enumerate() {
-        let requirement = match Requirement::compile(&route.require, scopes, source, profile) {
+        let requirement = match Requirement::compile(&route.require, scopes, source, undefined, profile) {
             Ok(requirement) => requirement,
             Err(scope) => {
                 let scope = scope.to_owned();

@@ -102,6 +102,8 @@ pub(in super::super) enum Definition {
     File(String),
     /// One API of an export of a tenant.
     Export(Export),
+    /// One API of an authority.
+    Follow(Follow),
     /// The resource-server object itself.
     Inline(#[schemars(with = "ApiDefinition")] Node),
 }
@@ -113,6 +115,9 @@ impl FromNode for Definition {
             // A resource-server object has no member of that name.
             Value::Map(_) if node.get("export").is_some() => {
                 Export::from_node(key, node, faults).map(Self::Export)
+            }
+            Value::Map(_) if node.get("follow").is_some() => {
+                Follow::from_node(key, node, faults).map(Self::Follow)
             }
             Value::Map(_) => Some(Self::Inline(node.clone())),
             _ => {
@@ -144,6 +149,22 @@ impl Mirror for Export {
             export: export?,
             identifier: identifier?,
         })
+    }
+}
+
+/// One API of the authority, followed: a change there is enforced here without a reload.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
+pub(in super::super) struct Follow {
+    /// The identifier of the API, compared byte for byte.
+    #[schemars(length(min = 1, max = 600))]
+    pub(in super::super) follow: Placed<String>,
+}
+
+impl Mirror for Follow {
+    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
+        let follow = keys.required("follow");
+        Some(Self { follow: follow? })
     }
 }
 

@@ -14,7 +14,7 @@ use super::definition::Defined;
 use super::{DAY, Own, definition, route, step_up, tokens, upstream};
 use crate::control::IssuerSettings;
 use crate::definition::nearest;
-use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader, UpstreamProtocol};
+use crate::snapshot::{ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
 pub(super) fn apis(
@@ -42,7 +42,11 @@ fn one(
     faults: &mut Vec<Fault>,
 ) -> Option<ApiPlan> {
     let definition = definition::definition(api, files, faults);
-    let known = definition.as_ref().map(|known| known.definition.as_ref());
+    // What a followed definition lacks today it may have tomorrow: until then nobody has it.
+    let known = definition
+        .as_ref()
+        .filter(|known| known.origin == DefinitionOrigin::Here)
+        .map(|known| known.definition.as_ref());
     let trusted = trusted(api.issuers.as_deref(), issuers, faults);
     let hosts = hosts(api.hosts.as_deref(), faults);
     let public_url = api.public_url.as_ref().and_then(|url| public_url(url, faults));
@@ -75,11 +79,13 @@ fn one(
     }
     let Defined {
         definition,
+        origin,
         secret,
         encryption,
     } = definition?;
     Some(ApiPlan {
         definition,
+        origin,
         issuers: trusted,
         signing_secret: secret,
         encryption,
