@@ -106,3 +106,6 @@ mod metadata;
 
 #[path = "it/issuers.rs"]
 mod issuers;
+
+#[path = "it/revocations.rs"]
+mod revocations;

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{StartError, alive, system};
 use crate::config::{self, Faults, Settings};
 use crate::control::{
-    Admin, ApplyError, Certificates, FileWatch, NewPlan, ReconcileSettings, Reconciler, reconciler,
-    serve_admin, watch_files, watch_memory,
+    Admin, ApplyError, Certificates, FileWatch, NewPlan, ReconcileSettings, Reconciler, RevocationDesk,
+    reconciler, serve_admin, watch_files, watch_memory,
 };
 use crate::net::{BoundListener, DrainTrigger, MemoryPressure, drain};
 
@@ -29,6 +29,7 @@ pub(super) enum Order {
 pub(super) struct Control {
     pub(super) reconcile: ReconcileSettings,
     pub(super) admin: Option<BoundListener>,
+    pub(super) revocations: Option<Arc<RevocationDesk>>,
     pub(super) shown: Arc<ArcSwap<String>>,
     pub(super) settings: Settings,
     pub(super) certificates: Certificates,
@@ -85,6 +86,9 @@ impl Control {
             metrics.memory_pressure.clone(),
         );
         alive::task("memory", &readiness, watching);
+        if let Some(desk) = self.revocations.clone() {
+            alive::task("revocations", &readiness, desk.keep_current());
+        }
         let (admin_drain, admin_watcher) = drain();
         let (admin_ended, admin_has_ended) = oneshot::channel();
         if let Some(listener) = self.admin {
@@ -92,6 +96,7 @@ impl Control {
                 metrics,
                 readiness: readiness.clone(),
                 config: Arc::clone(&self.shown),
+                revocations: self.revocations.clone(),
             };
             alive::task("admin", &readiness, async move {
                 if let Err(error) = serve_admin(&listener, admin, admin_watcher).await {
@@ -144,10 +149,11 @@ impl Fixed {
             forwarded_fields,
             client_certificate_field,
             dpop,
+            revocations,
             ..
         } = settings;
         Self(format!(
-            "{listeners:?} {trusted_proxies:?} {forwarded_fields:?} {client_certificate_field:?} {dpop:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
+            "{listeners:?} {trusted_proxies:?} {forwarded_fields:?} {client_certificate_field:?} {dpop:?} {revocations:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
         ))
     }
 }
@@ -201,7 +207,7 @@ impl Reload {
                 watch.replace(files);
                 if Fixed::of(&settings) != self.fixed {
                     tracing::warn!(
-                        "listeners, trusted_proxies, forwarded_fields, client_certificate_field, dpop, admin, workers, limits, timeouts, token_cache and access_log change with a restart only"
+                        "listeners, trusted_proxies, forwarded_fields, client_certificate_field, dpop, revocations, admin, workers, limits, timeouts, token_cache and access_log change with a restart only"
                     );
                 }
                 match self.reconciler.apply(new_plan(&settings)).await {

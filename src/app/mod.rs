@@ -23,7 +23,10 @@ use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Settings};
-use crate::control::{ApplyError, CertificateError, Certificates, ReconcileSettings, TlsListeners};
+use crate::control::{
+    ApplyError, CertificateError, Certificates, ReconcileSettings, RevocationDesk, RevocationError,
+    TlsListeners,
+};
 use crate::definition::Secret;
 use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
 use crate::net::{
@@ -32,7 +35,7 @@ use crate::net::{
 };
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
-use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
+use crate::snapshot::{CompileSettings, Plan, Revocations, Snapshot, compile};
 use crate::telemetry::{AccessLog, Metrics, Readiness};
 use crate::token::ProofDesk;
 use control_thread::{Control, Order};
@@ -73,6 +76,9 @@ pub enum StartError {
     /// The configuration is valid, but cannot be enforced.
     #[error("cannot apply the configuration: {0}")]
     Apply(#[from] ApplyError),
+    /// Nobody can say what was revoked.
+    #[error("revocations: {0}")]
+    Revocations(#[from] RevocationError),
     /// A file, a thread, a runtime or randomness.
     #[error("cannot start: {0}")]
     System(String),
@@ -100,7 +106,21 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         AccessLog::start(&settings.access_log, metrics.access_log_dropped.clone()).map_err(system)?;
     let slots = slots(settings, metrics.connections_refused.clone());
     let memory = Arc::clone(slots.memory());
-    let shared = shared(settings, &metrics, access_log.clone(), Arc::clone(&memory))?;
+    let revocations = Arc::new(match settings.revocations {
+        Some(_) => Revocations::configured(),
+        None => Revocations::default(),
+    });
+    let desk = settings.revocations.clone().map(|settings| {
+        RevocationDesk::open(settings, Arc::clone(&revocations), metrics.clone()).map(Arc::new)
+    });
+    let desk = desk.transpose()?;
+    let shared = shared(
+        settings,
+        &metrics,
+        access_log.clone(),
+        Arc::clone(&memory),
+        revocations,
+    )?;
     let (publisher, reader) = handoff(nothing(settings)?);
     let (drain_trigger, drain_watcher) = drain();
     let (orders, received) = mpsc::unbounded_channel();
@@ -115,6 +135,7 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
             readiness: readiness.clone(),
         },
         admin: admin_listener,
+        revocations: desk,
         shown: Arc::new(ArcSwap::from_pointee(config::redacted(settings).to_string())),
         settings: settings.clone(),
         certificates,
@@ -254,6 +275,7 @@ fn shared(
     metrics: &Metrics,
     access_log: AccessLog,
     memory: Arc<MemoryPressure>,
+    revocations: Arc<Revocations>,
 ) -> Result<Arc<Shared>, StartError> {
     let tokens = VerifiedTokens::new(settings.token_cache_entries, metrics)
         .ok_or_else(|| StartError::System("the system has no randomness".into()))?;
@@ -267,6 +289,7 @@ fn shared(
         gateway,
         tokens,
         proofs,
+        revocations,
         Arc::new(metrics.clone()),
         access_log,
         memory,

@@ -7,6 +7,7 @@ mod api;
 mod dpop;
 mod issuer;
 mod listener;
+mod revocations;
 mod route;
 mod trusted;
 mod upstream;
@@ -15,6 +16,7 @@ pub(super) use api::{Api, Definition, Forward};
 pub(super) use dpop::Dpop;
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
+pub(super) use revocations::{Push, Revocations};
 pub(super) use route::{Require, Route, Rule, StepUpRule};
 pub(super) use trusted::{Path, Paths, Trusted, TrustedIssuer};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
@@ -46,6 +48,8 @@ pub(super) struct File {
     pub(super) client_certificate_field: Option<Placed<Word<CertificateField>>>,
     /// How proofs of possession are taken, where a definition asks for `dpop`.
     pub(super) dpop: Option<Dpop>,
+    /// Where revoked tokens are learnt of. Default: nowhere.
+    pub(super) revocations: Option<Placed<Revocations>>,
     /// Metrics, health and configuration. Default: 127.0.0.1:9901.
     pub(super) admin: Option<Admin>,
     /// Worker threads, 1 to 1024. Default: as many as there are processors.
@@ -74,6 +78,7 @@ impl Mirror for File {
         let forwarded_fields = keys.optional("forwarded_fields");
         let client_certificate_field = keys.optional("client_certificate_field");
         let dpop = keys.optional("dpop");
+        let revocations = keys.optional("revocations");
         let admin = keys.optional("admin");
         let workers = keys.optional("workers");
         let issuers = keys.required("issuers");
@@ -88,6 +93,7 @@ impl Mirror for File {
             forwarded_fields,
             client_certificate_field,
             dpop,
+            revocations,
             admin,
             workers,
             issuers: issuers.unwrap_or_default(),

@@ -3,6 +3,7 @@
 mod encryption;
 mod issuers;
 mod listeners;
+mod revocations;
 
 use std::collections::HashMap;
 use std::io;

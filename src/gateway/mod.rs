@@ -29,6 +29,7 @@ mod upgrade;
 mod upstream;
 mod verdict;
 mod verified;
+mod vigil;
 mod websocket;
 mod worker;
 

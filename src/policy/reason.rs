@@ -44,6 +44,7 @@ pub enum Reason {
     NotYetValid,
     IssuedInFuture,
     TooOld,
+    Revoked,
     MissingClaim,
     MalformedClaim,
     InsufficientScope,
@@ -140,7 +141,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 60] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
@@ -171,6 +172,7 @@ impl Reason {
         Self::NotYetValid,
         Self::IssuedInFuture,
         Self::TooOld,
+        Self::Revoked,
         Self::MissingClaim,
         Self::MalformedClaim,
         Self::InsufficientScope,
@@ -240,6 +242,7 @@ impl Reason {
             Self::NotYetValid => facts("not_yet_valid", 401, C::InvalidToken, S::Claims, "the token is not valid yet"),
             Self::IssuedInFuture => facts("issued_in_future", 401, C::InvalidToken, S::Claims, "the token was issued in the future"),
             Self::TooOld => facts("too_old", 401, C::InvalidToken, S::Claims, "the token is too old"),
+            Self::Revoked => facts("revoked", 401, C::InvalidToken, S::Claims, "the access token was revoked"),
             Self::DpopMissing => facts("dpop_missing", 401, C::InvalidToken, S::Possession, "the token is bound to a key and came without a proof"),
             Self::DpopDowngrade => facts("dpop_downgrade", 401, C::InvalidToken, S::Possession, "the token is bound to a key and came as a bearer token"),
             Self::DpopInvalid => facts("dpop_invalid", 401, C::InvalidProof, S::Possession, "the proof is not valid"),
@@ -271,7 +274,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 59]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 60]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 
@@ -356,6 +359,7 @@ impl From<&TokenError> for Reason {
             TokenError::NotYetValid => Self::NotYetValid,
             TokenError::IssuedInFuture => Self::IssuedInFuture,
             TokenError::TooOld => Self::TooOld,
+            TokenError::Revoked => Self::Revoked,
             TokenError::MissingClaim(_) => Self::MissingClaim,
             TokenError::MalformedClaim(_) | TokenError::MalformedAt(_) => Self::MalformedClaim,
             TokenError::DpopMissing => Self::DpopMissing,

@@ -12,7 +12,7 @@ use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route
 use crate::token::{Json, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 24] = [
+const CHECKS: [(&str, &[Reason]); 25] = [
     (
         "request",
         &[
@@ -51,6 +51,7 @@ const CHECKS: [(&str, &[Reason]); 24] = [
             Reason::TooOld,
         ],
     ),
+    ("revocation", &[Reason::Revoked]),
     (
         "binding",
         &[
@@ -124,6 +125,7 @@ pub(super) fn explanation(
     described: &Described,
     parts: &Parts,
     decision: &Decision,
+    is_listed: bool,
 ) -> Explanation {
     let route = route_of(table, decision);
     let api = route.and_then(|route| table.api(route.api));
@@ -152,7 +154,7 @@ pub(super) fn explanation(
         api: api.map(|api| api.identifier.to_string()),
         route: route.map(|route| route.pattern.to_string()),
         asks: route.map(asks),
-        checks: checks(route, api, denial),
+        checks: checks(route, api, denial, is_listed),
         decision: word,
         reason: reason.name(),
         detail: denial.map(detail),
@@ -198,7 +200,7 @@ fn asks(route: &Route) -> String {
     }
 }
 
-fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> Vec<Check> {
+fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>, is_listed: bool) -> Vec<Check> {
     let is_public = route.is_some_and(|route| !matches!(route.requirement, Requirement::Token(_)));
     let failed = denial.and_then(|denial| {
         CHECKS
@@ -206,6 +208,7 @@ fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> 
             .position(|(_, reasons)| reasons.contains(&failing(denial)))
     });
     let is_asked = |check: &str| match check {
+        "revocation" => is_listed,
         "binding" => api.is_some_and(|api| api.possession.is_some()),
         check if check.starts_with("proof") => api.is_some_and(Api::takes_proofs),
         _ => true,
