@@ -11,7 +11,7 @@ use super::values::{show_period, show_size};
 use super::{DpopSettings, Settings};
 use crate::control::{IssuerSettings, KeySource, RevocationSettings};
 use crate::definition::Words;
-use crate::net::{ListenerSettings, PairFiles};
+use crate::net::{ListenerSettings, PairFiles, TlsSettings};
 use crate::policy::{Conditions, RequirementPlan};
 use crate::snapshot::{ApiPlan, IssuerPlan, RoutePlan, ServerAddress, UpstreamPlan, UpstreamProtocol};
 use crate::telemetry::AccessLogOutput;
@@ -20,7 +20,12 @@ use crate::token::{ClaimPath, Unencrypted};
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
 pub fn redacted(settings: &Settings) -> Value {
+    #[cfg(feature = "authority")]
+    let authority = settings.authority.as_ref().map(authority);
+    #[cfg(not(feature = "authority"))]
+    let authority = Value::Null;
     json!({
+        "authority": authority,
         "listeners": settings.listeners.iter().map(listener).collect::<Value>(),
         "trusted_proxies": settings.trusted_proxies.networks().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "forwarded_fields": name(settings.forwarded_fields),
@@ -42,25 +47,50 @@ pub fn redacted(settings: &Settings) -> Value {
                 AccessLogOutput::File(path) => path.to_string_lossy(),
             },
             "identities": if settings.access_log.plain_identities { "plain" } else { "hashed" },
+            "denials_per_second": settings.access_log.denials_per_second,
         },
         "files": settings.files.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
         "hash": settings.hash,
     })
 }
 
+#[cfg(feature = "authority")]
+fn authority(authority: &crate::authority::AuthoritySettings) -> Value {
+    use crate::authority::{EncryptionKey, StoreAddress};
+
+    json!({
+        "address": authority.address,
+        "issuer": authority.issuer,
+        "store": match &authority.store {
+            StoreAddress::Sqlite(path) => format!("sqlite:{}", path.display()),
+            StoreAddress::Memory => "memory".into(),
+        },
+        "encryption_key": match &authority.encryption_key {
+            EncryptionKey::Given(_) => json!("[redacted]"),
+            EncryptionKey::Kept(path) => json!({ "kept_in": path.to_string_lossy() }),
+            EncryptionKey::Ephemeral => Value::Null,
+        },
+        "tls": authority.tls.as_ref().map(tls),
+    })
+}
+
 fn listener(listener: &ListenerSettings) -> Value {
-    let path = |path: &Path| path.to_string_lossy().into_owned();
-    let pair = |pair: &PairFiles| json!({"certificate": path(&pair.certificate), "private_key": path(&pair.private_key)});
     json!({
         "address": listener.address,
         "http2": listener.http2,
-        "tls": listener.tls.as_ref().map(|tls| json!({
-            "certificates": tls.pairs.iter().map(pair).collect::<Value>(),
-            "client_ca": tls.client_ca.as_deref().map(path),
-            "client_certificate": name(tls.client_certificate),
-            "min_version": name(tls.min_version),
-        })),
+        "tls": listener.tls.as_ref().map(tls),
         "proxy_protocol": listener.proxy_protocol.map(name),
+    })
+}
+
+fn tls(tls: &TlsSettings) -> Value {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let pair = |pair: &PairFiles| json!({"certificate": path(&pair.certificate), "private_key": path(&pair.private_key)});
+    json!({
+        "certificates": tls.pairs.iter().map(pair).collect::<Value>(),
+        "client_ca": tls.client_ca.as_deref().map(path),
+        "client_certificate": name(tls.client_certificate),
+        "min_version": name(tls.min_version),
     })
 }
 
@@ -290,8 +320,13 @@ fn requirement(requirement: &RequirementPlan) -> Value {
         conditions.clients.is_empty(),
     );
     if let Some(step_up) = &conditions.step_up {
-        let within = step_up.within.map(show_period);
-        let step_up = json!({"within": within, "methods": step_up.methods, "acr": step_up.acr});
+        let step_up = json!({
+            "within": step_up.within.map(show_period),
+            "methods": step_up.methods,
+            "acr": step_up.acr,
+            "match": name(step_up.matching),
+            "machines": name(step_up.machines),
+        });
         show("step_up", step_up, false);
     }
     Value::Object(shown)

@@ -4,6 +4,8 @@
 //! them all; a value that is at fault is replaced by a harmless one that nobody sees.
 
 mod api;
+#[cfg(feature = "authority")]
+mod authority;
 mod definition;
 mod dpop;
 mod encryption;
@@ -12,6 +14,7 @@ mod listener;
 mod requirement;
 mod revocations;
 mod route;
+mod step_up;
 mod trusted;
 mod upstream;
 
@@ -30,6 +33,7 @@ use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{self, Expiry, ListenerSettings, TrustedProxies};
 use crate::snapshot::Plan;
 use crate::telemetry::{AccessLogOutput, AccessLogSettings};
+use trusted::Known;
 
 /// Everything of `Settings` but the files, which are known only at the end.
 pub(super) struct Resolved {
@@ -48,6 +52,8 @@ pub(super) struct Resolved {
     pub(super) access_log: AccessLogSettings,
     pub(super) issuers: Vec<IssuerSettings>,
     pub(super) plan: Plan,
+    #[cfg(feature = "authority")]
+    pub(super) authority: Option<crate::authority::AuthoritySettings>,
 }
 
 /// Resolves a whole file. The result is of use only where no fault was added.
@@ -59,13 +65,26 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         .workers
         .as_ref()
         .map(|_| count("workers", file.workers.as_ref(), 1, (1, 1024), faults));
-    let issuers = issuer::issuers(&file.issuers, files, faults);
+    #[cfg_attr(
+        not(feature = "authority"),
+        expect(unused_mut, reason = "the authority adds to both")
+    )]
+    let (mut issuers, mut expiries) = (issuer::issuers(&file.issuers, files, faults), expiries);
     let own = Own {
         listeners: listeners.iter().map(|listener| listener.address).collect(),
         admin,
     };
-    let apis = api::apis(&file.apis, &file.issuers, &own, files, faults);
-    let issuers = issuer::with_sources(issuers, &file.issuers, &apis);
+    #[cfg(feature = "authority")]
+    let authority = file.authority.as_ref().and_then(|written| {
+        let taken: Vec<SocketAddr> = own.listeners.iter().copied().chain(own.admin).collect();
+        let (authority, valid) = authority::authority(written, &taken, files, faults);
+        expiries.extend(valid);
+        issuer::add_authority(&mut issuers, &written.issuer.value);
+        authority
+    });
+    let known = Known::new(&issuers, &file.issuers);
+    let apis = api::apis(&file.apis, &known, &own, files, faults);
+    let issuers = issuer::with_sources(issuers, &apis);
     let plan = Plan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
         apis,
@@ -85,9 +104,11 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         limits: limits(file.limits.as_ref(), faults),
         timeouts: timeouts(file.timeouts.as_ref(), faults),
         token_cache_entries: count("entries", entries, 10_000, (0, 10_000_000), faults),
-        access_log: access_log(file.access_log.as_ref()),
+        access_log: access_log(file.access_log.as_ref(), faults),
         issuers,
         plan,
+        #[cfg(feature = "authority")]
+        authority,
     }
 }
 
@@ -258,7 +279,7 @@ fn timeouts(written: Option<&Timeouts>, faults: &mut Vec<Fault>) -> net::Timeout
     timeouts
 }
 
-fn access_log(written: Option<&AccessLog>) -> AccessLogSettings {
+fn access_log(written: Option<&AccessLog>, faults: &mut Vec<Fault>) -> AccessLogSettings {
     let output = written.and_then(|log| log.output.as_ref());
     let output = output.map_or(AccessLogOutput::Stdout, |output| match output.value.as_str() {
         "stdout" => AccessLogOutput::Stdout,
@@ -267,7 +288,10 @@ fn access_log(written: Option<&AccessLog>) -> AccessLogSettings {
         path => AccessLogOutput::File(beside(&output.place, path)),
     });
     let identities = written.and_then(|log| log.identities);
+    let denials = written.and_then(|log| log.denials_per_second.as_ref());
+    let usual = AccessLogSettings::default().denials_per_second;
     AccessLogSettings {
+        denials_per_second: count("denials_per_second", denials, usual, (0, 1_000_000), faults),
         output,
         plain_identities: identities.is_some_and(|word| word.0 == Identities::Plain),
     }

@@ -10,9 +10,12 @@ use http::Method;
 
 use super::handoff::KeyMisses;
 use super::metadata::metadata;
-use super::{ApiPlan, IssuerPlan, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target};
+use super::{
+    ApiPlan, DefinitionOrigin, IssuerPlan, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target,
+};
 use crate::policy::{
-    Api, ApiId, Mode, OnExpiry, PathForms, Possession, Realm, Requirement, Route, RouteTableBuilder,
+    Api, ApiId, Mode, OnExpiry, PathForms, Possession, Profile, Realm, Requirement, Route, RouteTableBuilder,
+    Undefined,
 };
 use crate::token::{
     KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier, VerifierSettings,
@@ -181,7 +184,10 @@ fn add_api(
 }
 
 fn trusted_issuer(trusted: &IssuerPlan, plan: &ApiPlan, keys: &HashMap<String, IssuerKeys>) -> TrustedIssuer {
-    let set = keys.get(&trusted.issuer).and_then(|keys| keys.keys.as_ref());
+    let known = keys
+        .get(&trusted.issuer)
+        .filter(|_| plan.origin != DefinitionOrigin::Awaited);
+    let set = known.and_then(|keys| keys.keys.as_ref());
     let algorithms = plan.reading(trusted).algorithms;
     TrustedIssuer {
         issuer: trusted.issuer.as_str().into(),
@@ -192,6 +198,10 @@ fn trusted_issuer(trusted: &IssuerPlan, plan: &ApiPlan, keys: &HashMap<String, I
 
 /// The first permission that a map of roles names and the definition does not define.
 fn undefined_role(plan: &ApiPlan) -> Option<&String> {
+    // What a followed definition does not define yet, nobody has.
+    if plan.origin != DefinitionOrigin::Here {
+        return None;
+    }
     let readings = plan.issuers.iter().filter_map(|trusted| trusted.reading.as_ref());
     let mut named = readings
         .flat_map(|reading| reading.roles.iter().flatten())
@@ -207,8 +217,16 @@ fn add_routes(
     faults: &mut Vec<CompileFault>,
 ) {
     let source = Reading::of(&plan.definition).granted_by;
+    let undefined = match plan.origin {
+        DefinitionOrigin::Here => Undefined::Refused,
+        DefinitionOrigin::Followed | DefinitionOrigin::Awaited => Undefined::Unmeetable,
+    };
+    let profile = Profile {
+        dialect: plan.definition.token_dialect,
+        leeway: plan.leeway,
+    };
     for (index, route) in plan.routes.iter().enumerate() {
-        let requirement = match Requirement::compile(&route.require, scopes, source) {
+        let requirement = match Requirement::compile(&route.require, scopes, source, undefined, profile) {
             Ok(requirement) => requirement,
             Err(scope) => {
                 let scope = scope.to_owned();

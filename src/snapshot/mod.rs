@@ -18,7 +18,9 @@ use http::HeaderName;
 
 pub use compile::{CompileFault, CompileSettings, IssuerKeys, compile};
 pub use health::ServerHealth;
-pub use plan::{ApiPlan, ForwardPlan, IdentityHeader, IssuerPlan, Plan, RoutePlan, TokenForwarding};
+pub use plan::{
+    ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, IssuerPlan, Plan, RoutePlan, TokenForwarding,
+};
 pub use revocations::{Lists, Revocations};
 pub use upstream::{
     EjectionPlan, Endpoint, HealthPlan, ServerAddress, TlsFiles, UpstreamPlan, UpstreamProtocol, UpstreamTls,

@@ -28,6 +28,8 @@ pub struct Plan {
 pub struct ApiPlan {
     /// The resource-server object.
     pub definition: Arc<ApiDefinition>,
+    /// Where it comes from.
+    pub origin: DefinitionOrigin,
     /// The issuers whose tokens are accepted; each is one of `Plan::issuers`, at least one.
     pub issuers: Vec<IssuerPlan>,
     /// The HMAC key of an HS* API. Present exactly when the algorithm is symmetric.
@@ -79,6 +81,18 @@ impl ApiPlan {
             .clone()
             .unwrap_or_else(|| Reading::of(&self.definition))
     }
+}
+
+/// Where a definition comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefinitionOrigin {
+    /// From the configuration.
+    #[default]
+    Here,
+    /// From an authority, which changes it as it likes: what a route asks for and it does not define, nobody has.
+    Followed,
+    /// From an authority that has not told it yet: no token can be judged.
+    Awaited,
 }
 
 /// What is done to the head of a forwarded request.

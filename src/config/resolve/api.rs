@@ -7,17 +7,18 @@ use http::HeaderName;
 use super::super::address::{WebAddress, served_host};
 use super::super::bounds::period;
 use super::super::faults::Fault;
-use super::super::file::{Api, Forward, Issuer};
+use super::super::file::{Api, Forward};
 use super::super::reader::Placed;
 use super::super::source::Files;
 use super::definition::Defined;
-use super::{DAY, Own, definition, route, trusted, upstream};
-use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader, UpstreamProtocol};
+use super::trusted::Known;
+use super::{DAY, Own, definition, route, step_up, trusted, upstream};
+use crate::snapshot::{ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
 pub(super) fn apis(
     written: &[Api],
-    issuers: &[Issuer],
+    issuers: &Known<'_>,
     own: &Own,
     files: &mut Files<'_>,
     faults: &mut Vec<Fault>,
@@ -33,14 +34,19 @@ pub(super) fn apis(
 
 fn one(
     api: &Api,
-    issuers: &[Issuer],
+    issuers: &Known<'_>,
     own: &Own,
     files: &mut Files<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<ApiPlan> {
     let definition = definition::definition(api, files, faults);
-    let known = definition.as_ref().map(|known| known.definition.as_ref());
-    let trusted = trusted::trusted(api, issuers, known, faults);
+    // What a followed definition lacks today it may have tomorrow: until then nobody has it.
+    let known = definition
+        .as_ref()
+        .filter(|known| known.origin == DefinitionOrigin::Here)
+        .map(|known| known.definition.as_ref());
+    let whole = definition.as_ref().map(|known| known.definition.as_ref());
+    let trusted = trusted::trusted(api, issuers, whole, known, faults);
     let hosts = hosts(api.hosts.as_deref(), faults);
     let public_url = api.public_url.as_ref().and_then(|url| public_url(url, faults));
     let leeway = (Duration::ZERO, Duration::from_secs(300));
@@ -63,17 +69,21 @@ fn one(
     });
     let upstream = upstream::upstream(&api.upstream, own, files, faults);
     let forward = forward(api, faults);
-    let routes = route::routes(&api.routes, known, faults);
+    let step_up = api.step_up.as_ref();
+    let step_up = step_up.and_then(|written| step_up::step_up(written, faults));
+    let routes = route::routes(&api.routes, known, step_up.as_ref(), faults);
     if upstream.protocol == UpstreamProtocol::Http2 {
         route::no_upgrades(&api.routes, faults);
     }
     let Defined {
         definition,
+        origin,
         secret,
         encryption,
     } = definition?;
     Some(ApiPlan {
         definition,
+        origin,
         issuers: trusted,
         signing_secret: secret,
         encryption,

@@ -89,6 +89,7 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
             signing_alg: SigningAlg::ES256,
             ..ApiDefinition::new("https://items")
         }),
+        origin: Default::default(),
         issuers: issuers
             .iter()
             .map(|issuer| issuer.issuer.as_str().into())
