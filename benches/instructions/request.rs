@@ -64,7 +64,7 @@ fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: 
     let metrics = Metrics::new(&prometheus::Registry::new(), Reason::names()).unwrap();
     let log = AccessLogSettings {
         output: AccessLogOutput::Off,
-        plain_identities: false,
+        ..Default::default()
     };
     let shared = Shared::new(
         GatewaySettings::default(),

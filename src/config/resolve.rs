@@ -26,6 +26,8 @@ use super::DpopSettings;
 use super::address::overlap;
 use super::bounds::{SHORTEST, count, period, size};
 use super::faults::Fault;
+#[cfg(feature = "authority")]
+use super::file::Issuer;
 use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
 use crate::control::{IssuerSettings, RevocationSettings};
@@ -33,7 +35,6 @@ use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{self, Expiry, ListenerSettings, TrustedProxies};
 use crate::snapshot::Plan;
 use crate::telemetry::{AccessLogOutput, AccessLogSettings};
-use trusted::Known;
 
 /// Everything of `Settings` but the files, which are known only at the end.
 pub(super) struct Resolved {
@@ -69,7 +70,17 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         not(feature = "authority"),
         expect(unused_mut, reason = "the authority adds to both")
     )]
-    let (mut issuers, mut expiries) = (issuer::issuers(&file.issuers, files, faults), expiries);
+    let (mut written, mut expiries) = (file.issuers.clone(), expiries);
+    #[cfg(feature = "authority")]
+    if let Some(authority) = &file.authority
+        && !written
+            .iter()
+            .any(|issuer| issuer.issuer.value == authority.issuer.value)
+    {
+        // An issuer like any other, and one that need not be written.
+        written.push(Issuer::named(&authority.issuer));
+    }
+    let issuers = issuer::issuers(&written, files, faults);
     let own = Own {
         listeners: listeners.iter().map(|listener| listener.address).collect(),
         admin,
@@ -79,11 +90,9 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         let taken: Vec<SocketAddr> = own.listeners.iter().copied().chain(own.admin).collect();
         let (authority, valid) = authority::authority(written, &taken, files, faults);
         expiries.extend(valid);
-        issuer::add_authority(&mut issuers, &written.issuer.value);
         authority
     });
-    let known = Known::new(&issuers, &file.issuers);
-    let apis = api::apis(&file.apis, &known, &own, files, faults);
+    let apis = api::apis(&file.apis, &written, &own, files, faults);
     let issuers = issuer::with_sources(issuers, &apis);
     let plan = Plan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),

@@ -54,6 +54,18 @@ pub struct ApiPlan {
     pub routes: Vec<RoutePlan>,
 }
 
+/// Where a definition comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefinitionOrigin {
+    /// From the configuration.
+    #[default]
+    Here,
+    /// From an authority, which changes it as it likes: what a route asks for and it does not define, nobody has.
+    Followed,
+    /// From an authority that has not told it yet: no token can be judged.
+    Awaited,
+}
+
 /// An issuer that an API trusts.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IssuerPlan {
@@ -81,18 +93,6 @@ impl ApiPlan {
             .clone()
             .unwrap_or_else(|| Reading::of(&self.definition))
     }
-}
-
-/// Where a definition comes from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DefinitionOrigin {
-    /// From the configuration.
-    #[default]
-    Here,
-    /// From an authority, which changes it as it likes: what a route asks for and it does not define, nobody has.
-    Followed,
-    /// From an authority that has not told it yet: no token can be judged.
-    Awaited,
 }
 
 /// What is done to the head of a forwarded request.

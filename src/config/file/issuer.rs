@@ -26,6 +26,21 @@ pub(in super::super) struct Issuer {
     pub(in super::super) jwks: Option<Jwks>,
 }
 
+impl Issuer {
+    /// An issuer of which nothing but the identifier is written.
+    #[cfg(feature = "authority")]
+    pub(in super::super) fn named(issuer: &Placed<String>) -> Self {
+        Self {
+            issuer: issuer.clone(),
+            kind: None,
+            jwks_uri: None,
+            jwks_file: None,
+            jwks_inline: None,
+            jwks: None,
+        }
+    }
+}
+
 impl Mirror for Issuer {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
         keys.unsupported(&["introspection"]);

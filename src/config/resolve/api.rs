@@ -7,18 +7,17 @@ use http::HeaderName;
 use super::super::address::{WebAddress, served_host};
 use super::super::bounds::period;
 use super::super::faults::Fault;
-use super::super::file::{Api, Forward};
+use super::super::file::{Api, Forward, Issuer};
 use super::super::reader::Placed;
 use super::super::source::Files;
 use super::definition::Defined;
-use super::trusted::Known;
 use super::{DAY, Own, definition, route, step_up, trusted, upstream};
 use crate::snapshot::{ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
 pub(super) fn apis(
     written: &[Api],
-    issuers: &Known<'_>,
+    issuers: &[Issuer],
     own: &Own,
     files: &mut Files<'_>,
     faults: &mut Vec<Fault>,
@@ -34,19 +33,22 @@ pub(super) fn apis(
 
 fn one(
     api: &Api,
-    issuers: &Known<'_>,
+    issuers: &[Issuer],
     own: &Own,
     files: &mut Files<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<ApiPlan> {
     let definition = definition::definition(api, files, faults);
+    let told = definition
+        .as_ref()
+        .filter(|known| known.origin != DefinitionOrigin::Awaited)
+        .map(|known| known.definition.as_ref());
     // What a followed definition lacks today it may have tomorrow: until then nobody has it.
     let known = definition
         .as_ref()
         .filter(|known| known.origin == DefinitionOrigin::Here)
         .map(|known| known.definition.as_ref());
-    let whole = definition.as_ref().map(|known| known.definition.as_ref());
-    let trusted = trusted::trusted(api, issuers, whole, known, faults);
+    let trusted = trusted::trusted(api, issuers, (told, known), faults);
     let hosts = hosts(api.hosts.as_deref(), faults);
     let public_url = api.public_url.as_ref().and_then(|url| public_url(url, faults));
     let leeway = (Duration::ZERO, Duration::from_secs(300));

@@ -4,71 +4,46 @@ use super::super::faults::Fault;
 use super::super::file::{Api, Issuer, Path, Paths, Trusted, TrustedIssuer};
 use super::super::reader::{Placed, repeated};
 use super::requirement::defined;
-use crate::control::IssuerSettings;
 use crate::definition::{ApiDefinition, SigningAlg, nearest};
 use crate::snapshot::IssuerPlan;
 use crate::token::{ClaimPath, GrantedBy, IssuerKind, Reading};
 
-/// The issuers of the file, and what each is.
-pub(super) struct Known<'a> {
-    issuers: Vec<(&'a str, Option<IssuerKind>)>,
-}
-
-impl<'a> Known<'a> {
-    /// Of all issuers; one that is not written, such as the authority, has no kind.
-    pub(super) fn new(all: &'a [IssuerSettings], written: &[Issuer]) -> Self {
-        let kind = |name: &str| {
-            let issuer = written.iter().find(|issuer| issuer.issuer.value == name);
-            issuer.and_then(|issuer| issuer.kind).map(|word| word.0)
-        };
-        let issuers = all.iter().map(|issuer| issuer.issuer.as_str());
-        Self {
-            issuers: issuers.map(|issuer| (issuer, kind(issuer))).collect(),
-        }
-    }
-
-    fn names(&self) -> impl Iterator<Item = &'a str> {
-        self.issuers.iter().map(|(name, _)| *name)
-    }
-
-    fn kind(&self, name: &str) -> Option<IssuerKind> {
-        let issuer = self.issuers.iter().find(|(known, _)| *known == name);
-        issuer.and_then(|(_, kind)| *kind)
-    }
-}
-
-/// The issuers that an API trusts. `definition` is `None` where it is at fault; `fixed` where it may change without the
-/// configuration: then nothing is said of permissions that it does not define.
+/// The issuers that an API trusts. `definition` is `None` where it is at fault; then nothing is said of what needs it.
+/// `fixed` is `None` also where its permissions may be others tomorrow.
 pub(super) fn trusted(
     api: &Api,
-    issuers: &Known<'_>,
-    definition: Option<&ApiDefinition>,
-    fixed: Option<&ApiDefinition>,
+    issuers: &[Issuer],
+    (definition, fixed): (Option<&ApiDefinition>, Option<&ApiDefinition>),
     faults: &mut Vec<Fault>,
 ) -> Vec<IssuerPlan> {
+    let kind = |name: &str| {
+        let issuer = issuers.iter().find(|issuer| issuer.issuer.value == name);
+        issuer.and_then(|issuer| issuer.kind).map(|word| word.0)
+    };
     let Some(written) = &api.issuers else {
-        let all = issuers.issuers.iter();
-        return all
-            .map(|(name, kind)| plan(name, of_kind(*kind, definition)))
-            .collect();
+        let all = issuers.iter().map(|issuer| {
+            let kind = issuer.kind.map(|word| word.0);
+            plan(&issuer.issuer.value, of_kind(kind, definition))
+        });
+        return all.collect();
     };
     let names: Vec<Placed<String>> = written.iter().map(|trusted| trusted.issuer().clone()).collect();
     faults.extend(repeated(&names, "issuers"));
+    let all = || issuers.iter().map(|issuer| issuer.issuer.value.as_str());
     for name in &names {
-        if !issuers.names().any(|known| known == name.value) {
-            let hint = nearest(&name.value, issuers.names()).map(|known| format!("did you mean `{known}`?"));
+        if !all().any(|known| known == name.value) {
+            let hint = nearest(&name.value, all()).map(|known| format!("did you mean `{known}`?"));
             let message = format!("`{}` is not one of the issuers of this file", name.value);
             faults.push(Fault::new(&name.place, message).with_any_hint(hint));
         }
     }
     let one = |trusted: &Trusted| {
         let name = trusted.issuer().value.as_str();
-        let kind = issuers.kind(name);
         let reading = match (trusted, definition) {
             (Trusted::Read(written), Some(definition)) => {
-                Some(read(written, kind, definition, fixed, faults))
+                Some(read(written, kind(name), (definition, fixed), faults))
             }
-            _ => of_kind(kind, definition),
+            _ => of_kind(kind(name), definition),
         };
         plan(name, reading)
     };
@@ -90,8 +65,7 @@ fn of_kind(kind: Option<IssuerKind>, definition: Option<&ApiDefinition>) -> Opti
 fn read(
     written: &TrustedIssuer,
     kind: Option<IssuerKind>,
-    definition: &ApiDefinition,
-    fixed: Option<&ApiDefinition>,
+    (definition, fixed): (&ApiDefinition, Option<&ApiDefinition>),
     faults: &mut Vec<Fault>,
 ) -> Reading {
     let mut reading = Reading::of_kind(kind.unwrap_or(IssuerKind::Auth0), definition);
@@ -150,7 +124,7 @@ fn permissions(
     fixed: Option<&ApiDefinition>,
     faults: &mut Vec<Fault>,
 ) {
-    if fixed.is_some() && reading.granted_by == GrantedBy::Scope {
+    if reading.granted_by == GrantedBy::Scope {
         let from = written.permissions_from.as_ref();
         let places = [
             ("permissions_from", from.map(|from| &from.place)),
