@@ -130,3 +130,6 @@ mod issuers;
 #[cfg(feature = "authority")]
 #[path = "it/authority_management.rs"]
 mod authority_management;
+
+#[path = "it/revocations.rs"]
+mod revocations;

@@ -9,6 +9,7 @@ mod authority;
 mod dpop;
 mod issuer;
 mod listener;
+mod revocations;
 mod route;
 mod step_up;
 mod trusted;
@@ -23,6 +24,7 @@ pub(super) use authority::Authority;
 pub(super) use dpop::Dpop;
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
+pub(super) use revocations::{Push, Revocations};
 pub(super) use route::{Require, Route, Rule};
 pub(super) use step_up::{StepUp, StepUpRule, StepUpWord};
 pub(super) use tokens::{Elsewhere, Encoding, TokenFrom, Tokens};
@@ -56,6 +58,8 @@ pub(super) struct File {
     pub(super) client_certificate_field: Option<Placed<Word<CertificateField>>>,
     /// How proofs of possession are taken, where a definition asks for `dpop`.
     pub(super) dpop: Option<Dpop>,
+    /// Where revoked tokens are learnt of. Default: nowhere.
+    pub(super) revocations: Option<Placed<Revocations>>,
     /// Metrics, health and configuration. Default: 127.0.0.1:9901.
     pub(super) admin: Option<Admin>,
     /// Worker threads, 1 to 1024. Default: as many as there are processors.
@@ -96,6 +100,7 @@ impl Mirror for File {
         let forwarded_fields = keys.optional("forwarded_fields");
         let client_certificate_field = keys.optional("client_certificate_field");
         let dpop = keys.optional("dpop");
+        let revocations = keys.optional("revocations");
         let admin = keys.optional("admin");
         let workers = keys.optional("workers");
         let issuers = if keys.has("authority") {
@@ -120,6 +125,7 @@ impl Mirror for File {
             forwarded_fields,
             client_certificate_field,
             dpop,
+            revocations,
             admin,
             workers,
             issuers: issuers.unwrap_or_default(),

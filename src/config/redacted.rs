@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::values::{show_period, show_size};
 use super::{DpopSettings, Settings};
-use crate::control::{IssuerSettings, KeySource};
+use crate::control::{IssuerSettings, KeySource, RevocationSettings};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
 use crate::policy::{Conditions, RequirementPlan, TokenPlace};
@@ -31,6 +31,7 @@ pub fn redacted(settings: &Settings) -> Value {
         "forwarded_fields": name(settings.forwarded_fields),
         "client_certificate_field": settings.client_certificate_field.map(name),
         "dpop": dpop(&settings.dpop),
+        "revocations": settings.revocations.as_ref().map(revocations),
         "admin": settings.admin.map_or(json!("off"), |address| json!({"address": address})),
         "workers": settings.workers,
         "issuers": settings.issuers.iter().map(issuer).collect::<Value>(),
@@ -101,6 +102,18 @@ fn dpop(dpop: &DpopSettings) -> Value {
         "proofs": proofs.entries,
         "nonce_lifetime": proofs.nonce_lifetime.map(show_period),
         "nonce_secret": dpop.nonce_secret.as_ref().map(|_| "[redacted]"),
+    })
+}
+
+fn revocations(revocations: &RevocationSettings) -> Value {
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    json!({
+        "file": revocations.file.as_ref().map(path),
+        "entries": revocations.entries,
+        "push": revocations.push.as_ref().map(|push| json!({
+            "secret": "[redacted]",
+            "store": push.store.as_ref().map(path),
+        })),
     })
 }
 

@@ -12,6 +12,7 @@ mod encryption;
 mod issuer;
 mod listener;
 mod requirement;
+mod revocations;
 mod route;
 mod step_up;
 mod trusted;
@@ -30,7 +31,7 @@ use super::faults::Fault;
 use super::file::Issuer;
 use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
-use crate::control::IssuerSettings;
+use crate::control::{IssuerSettings, RevocationSettings};
 use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{self, Expiry, ListenerSettings, TrustedProxies};
 use crate::snapshot::Plan;
@@ -44,6 +45,7 @@ pub(super) struct Resolved {
     pub(super) forwarded_fields: ForwardedFields,
     pub(super) client_certificate_field: Option<CertificateField>,
     pub(super) dpop: DpopSettings,
+    pub(super) revocations: Option<RevocationSettings>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) limits: net::Limits,
@@ -102,6 +104,7 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
     Resolved {
         client_certificate_field,
         dpop: dpop::dpop(file.dpop.as_ref(), files, faults),
+        revocations: revocations::revocations(file, files, faults),
         listeners,
         expiries,
         trusted_proxies,

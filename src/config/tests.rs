@@ -6,6 +6,7 @@ mod encryption;
 mod issuers;
 mod listeners;
 mod tokens;
+mod revocations;
 
 use std::collections::HashMap;
 use std::io;

@@ -31,6 +31,7 @@ mod upgrade;
 mod upstream;
 mod verdict;
 mod verified;
+mod vigil;
 mod websocket;
 mod worker;
 

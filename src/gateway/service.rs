@@ -28,6 +28,7 @@ use super::stream::{StreamEnd, is_stream};
 use super::upgrade::Handshake;
 use super::verdict::{Judged, Verdict, Waiting, denial};
 use super::verified::{CachedVerifier, OpenedVerifier};
+use super::vigil::Vigil;
 use super::worker::{View, Worker};
 use crate::policy::{Decision, Denial, Permit, Reason, RouteId, decide};
 use crate::snapshot::handoff::MissAnswer;
@@ -230,6 +231,7 @@ impl Worker {
             recent: &self.recent,
             generation: view.snapshot.generation,
             proofs: &self.shared.proofs,
+            revocations: &self.shared.revocations,
             head,
         }
     }
@@ -265,7 +267,8 @@ impl Worker {
             return Serving::now(failed(Reason::BodyTooLarge, route_id, &view, &reply, record));
         }
         let good_until = asks::good_until(table, route, &permit);
-        let asks = match Asks::read(&mut parts, &body, reply.dialect, route, good_until) {
+        let vigil = Vigil::over(&self.shared.revocations, route, &permit);
+        let mut asks = match Asks::read(&mut parts, &body, reply.dialect, route, (good_until, vigil)) {
             Ok(asks) => asks,
             Err(reason) => {
                 discard(body, &self.deadlines);
@@ -334,7 +337,7 @@ impl Worker {
                         end = Some(StreamEnd::new(
                             reply.dialect,
                             call,
-                            asks.good_until(),
+                            (asks.good_until(), asks.vigil.take()),
                             &self.deadlines,
                         ));
                     }

@@ -17,6 +17,7 @@ use prometheus::Histogram;
 use super::refused::RefusedTokens;
 use super::sanitize::SanitizedHead;
 use crate::policy::Api;
+use crate::snapshot::Revocations;
 use crate::telemetry::{CacheMetrics, Metrics, Stage};
 use crate::token::{OpenedToken, Principal, ProofDesk, Thumbprint, TokenError, UnixSeconds, VerifyToken};
 
@@ -54,6 +55,7 @@ pub(super) struct CachedVerifier<'a> {
     pub(super) recent: &'a RecentTokens,
     pub(super) generation: u64,
     pub(super) proofs: &'a ProofDesk,
+    pub(super) revocations: &'a Revocations,
     pub(super) head: SanitizedHead<'a>,
 }
 
@@ -187,6 +189,10 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
         Some(self.proofs)
     }
 
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.revocations.is_revoked(principal, now)
+    }
+
     fn certificate(&self) -> Option<Thumbprint> {
         self.head.certificate()
     }
@@ -207,6 +213,10 @@ impl VerifyToken<Api> for OpenedVerifier<'_> {
 
     fn proofs(&self) -> Option<&ProofDesk> {
         self.cached.proofs()
+    }
+
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.cached.is_revoked(principal, now)
     }
 
     fn certificate(&self) -> Option<Thumbprint> {

@@ -1,6 +1,6 @@
 //! `decide`: the whole verdict on a request, in one synchronous function.
 //!
-//! The order is fixed: host and path → route → (public: done) → bearer → verify → possession → authorize. No route means refused
+//! The order is fixed: host and path → route → (public: done) → bearer → verify → revocation → possession → authorize. No route means refused
 //! before the token is looked at, and a public route never looks at one. What must never happen here is I/O: the
 //! gateway calls this on a worker thread, between reading a head and forwarding it.
 
@@ -11,7 +11,7 @@ use super::authorize::{authorize, authorize_anonymous, authorize_preflight};
 use super::possession::hold;
 use super::table::{Leaf, NoSuchMethod};
 use super::{Api, Denial, Host, Permit, Reason, RequestPath, Route, RouteTable};
-use crate::token::{BearerError, Scheme, UnixSeconds, VerifyToken, bearer_token};
+use crate::token::{BearerError, Scheme, TokenError, UnixSeconds, VerifyToken, bearer_token};
 
 /// What of a request the verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -149,6 +149,9 @@ fn check_token(
             Denial::on(route, Reason::from(BearerError::Malformed))
         }
     })?;
+    if verify.is_revoked(&principal, now) {
+        return Err(Denial::of_token(route, token.scheme(), TokenError::Revoked));
+    }
     // The principal is left out: what was not proved must not pass for anybody's identity where a route only reports.
     let held = hold(api, head, token, principal, verify, now)
         .map_err(|error| Denial::of_token(route, token.scheme(), error.into()))?;

@@ -67,6 +67,7 @@ impl Reason {
             | Self::NotYetValid
             | Self::IssuedInFuture
             | Self::TooOld
+            | Self::Revoked
             | Self::MissingClaim
             | Self::MalformedClaim
             | Self::StepUpRequired

@@ -205,6 +205,10 @@ fn trusted_issuer(trusted: &IssuerPlan, plan: &ApiPlan, keys: &HashMap<String, I
 
 /// The first permission that a map of roles names and the definition does not define.
 fn undefined_role(plan: &ApiPlan) -> Option<&String> {
+    // What a followed definition does not define yet, nobody has.
+    if plan.origin != DefinitionOrigin::Here {
+        return None;
+    }
     let readings = plan.issuers.iter().filter_map(|trusted| trusted.reading.as_ref());
     let mut named = readings
         .flat_map(|reading| reading.roles.iter().flatten())

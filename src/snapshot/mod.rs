@@ -8,6 +8,7 @@ pub mod handoff;
 mod health;
 mod metadata;
 mod plan;
+mod revocations;
 mod upstream;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub use health::ServerHealth;
 pub use plan::{
     ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, IssuerPlan, Plan, RoutePlan, TokenForwarding,
 };
+pub use revocations::{Lists, Revocations};
 pub use upstream::{
     EjectionPlan, Endpoint, HealthPlan, ServerAddress, TlsFiles, UpstreamPlan, UpstreamProtocol, UpstreamTls,
     WaitingPlan,

@@ -17,6 +17,7 @@ mod places;
 mod principal;
 mod proofs;
 mod reading;
+mod revocation;
 mod scope;
 mod verify;
 
@@ -39,6 +40,7 @@ pub use places::{
 pub use principal::Principal;
 pub use proofs::{ProofDesk, ProofSettings};
 pub use reading::{GrantedBy, IssuerKind, Reading};
+pub use revocation::{Revocation, RevocationFault, RevocationList, Target};
 pub use scope::{ScopeSet, ScopeTable, TooManyScopes};
 pub use verify::{TrustedIssuer, Verifier, VerifierSettings, VerifyToken};
 
@@ -122,6 +124,9 @@ pub enum TokenError {
     /// The same, for a claim that the configuration names.
     #[error("the claim `{0}` is malformed")]
     MalformedAt(std::sync::Arc<str>),
+    /// Good by itself, and on a list.
+    #[error("the token was revoked")]
+    Revoked,
     /// The token is bound to a DPoP key (RFC 9449), and the API takes no proofs.
     #[error("the token is bound to a key and came without a proof")]
     DpopMissing,

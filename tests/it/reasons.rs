@@ -308,7 +308,7 @@ impl Case {
 }
 
 /// Reasons that no request can bring about.
-const UNREACHABLE: [(Reason, &str); 15] = [
+const UNREACHABLE: [(Reason, &str); 16] = [
     (
         Reason::Internal,
         "a permit whose route is not in its own snapshot: a fault of the gateway",
@@ -316,6 +316,10 @@ const UNREACHABLE: [(Reason, &str); 15] = [
     (
         Reason::MisdirectedRequest,
         "needs TLS with several certificates; `tls.rs` meets it",
+    ),
+    (
+        Reason::Revoked,
+        "needs a list of revoked tokens; `revocations.rs` meets it",
     ),
     (Reason::DpopDowngrade, BY_DPOP),
     (Reason::DpopInvalid, BY_DPOP),

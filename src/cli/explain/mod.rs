@@ -9,6 +9,7 @@ mod report;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,14 +21,15 @@ use serde_json::Value;
 use super::Output;
 use super::signing::SigningKey;
 use crate::config::Settings;
+use crate::control::read_revocations;
 use crate::definition::Secret;
 use crate::gateway::SanitizedHead;
 use crate::policy::{Api, Decision, Denial, Route, RouteTable, decide};
 use crate::snapshot::handoff::KeyMisses;
-use crate::snapshot::{CompileSettings, IssuerKeys, Snapshot, compile};
+use crate::snapshot::{CompileSettings, IssuerKeys, Lists, Revocations, Snapshot, compile};
 use crate::token::{
-    ClaimPath, KeySet, Principal, ProofDesk, Reading, Thumbprint, TokenError, Unencrypted, UnixSeconds,
-    VerifyToken,
+    ClaimPath, KeySet, Principal, ProofDesk, Reading, RevocationList, Thumbprint, TokenError, Unencrypted,
+    UnixSeconds, VerifyToken,
 };
 use report::{explanation, print};
 
@@ -83,8 +85,10 @@ pub fn run(
         place::put(&mut parts, places, &token)?;
     }
     let certificate = described.certificate.as_deref().map(Thumbprint::of);
-    let decision = decision(&snapshot.table, &parts, settings, certificate);
-    let explanation = explanation(&snapshot.table, described, &parts, &decision);
+    let direct = Direct::new(settings, lists(settings)?, certificate);
+    let decision = decision(&snapshot.table, &parts, settings, &direct);
+    let is_listed = settings.revocations.is_some();
+    let explanation = explanation(&snapshot.table, described, &parts, &decision, is_listed);
     match output {
         Output::Text => print(&explanation, out)?,
         Output::Json => {
@@ -98,6 +102,7 @@ pub fn run(
 /// Verifies without a cache, and remembers no proof: one request is decided.
 struct Direct {
     proofs: ProofDesk,
+    revocations: Revocations,
     certificate: Option<Thumbprint>,
 }
 
@@ -114,6 +119,10 @@ impl VerifyToken<Api> for Direct {
         Some(&self.proofs)
     }
 
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.revocations.is_revoked(principal, now)
+    }
+
     fn certificate(&self) -> Option<Thumbprint> {
         self.certificate
     }
@@ -122,7 +131,9 @@ impl VerifyToken<Api> for Direct {
 impl Direct {
     /// The process that made a nonce is another one, unless they share a secret: without it none can be checked, and
     /// what is asked for is shown.
-    fn new(settings: &Settings, certificate: Option<Thumbprint>) -> Self {
+    fn new(settings: &Settings, revocations: Lists, certificate: Option<Thumbprint>) -> Self {
+        let in_force = Revocations::default();
+        in_force.replace(revocations);
         let nonce_key = settings
             .dpop
             .nonce_secret
@@ -130,9 +141,29 @@ impl Direct {
             .map_or(&[][..], Secret::expose);
         Self {
             proofs: ProofDesk::new(&settings.dpop.proofs, &[], nonce_key),
+            revocations: in_force,
             certificate,
         }
     }
+}
+
+/// What is in the files; what was pushed and is not stored, only the gateway knows.
+fn lists(settings: &Settings) -> Result<Lists, ExplainError> {
+    let list = |path: Option<&PathBuf>| -> Result<Arc<RevocationList>, ExplainError> {
+        let entries = path
+            .filter(|path| path.exists())
+            .map(|path| read_revocations(path));
+        let entries = entries.transpose().map_err(|error| usage(&error.to_string()))?;
+        Ok(Arc::new(RevocationList::new(entries.iter().flatten())))
+    };
+    let Some(revocations) = &settings.revocations else {
+        return Ok(Lists::default());
+    };
+    let store = revocations.push.as_ref().and_then(|push| push.store.as_ref());
+    Ok(Lists {
+        file: list(revocations.file.as_ref())?,
+        pushed: list(store)?,
+    })
 }
 
 fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snapshot, ExplainError> {
@@ -226,22 +257,17 @@ fn host(settings: &Settings, described: &Described) -> String {
 }
 
 /// What the gateway would decide, from the first look at the head.
-fn decision(
-    table: &RouteTable,
-    parts: &Parts,
-    settings: &Settings,
-    certificate: Option<Thumbprint>,
-) -> Decision {
-    let direct = Direct::new(settings, certificate);
+fn decision(table: &RouteTable, parts: &Parts, settings: &Settings, direct: &Direct) -> Decision {
     match SanitizedHead::read(parts, &settings.limits) {
-        Ok(head) => decide(table, head.request_head(), &direct, unix_now()),
+        Ok(head) => decide(table, head.request_head(), direct, unix_now()),
         Err(reason) => Decision::Refuse(Denial::of(reason)),
     }
 }
 
 /// The API whose route the request meets, found by asking without a token.
 fn api_of<'a>(table: &'a RouteTable, parts: &Parts, settings: &Settings) -> Option<&'a Api> {
-    let route = route_of(table, &decision(table, parts, settings, None))?;
+    let direct = Direct::new(settings, Lists::default(), None);
+    let route = route_of(table, &decision(table, parts, settings, &direct))?;
     table.api(route.api)
 }
 

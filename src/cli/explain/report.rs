@@ -52,6 +52,7 @@ const CHECKS: [(&str, &[Reason]); 25] = [
             Reason::TooOld,
         ],
     ),
+    ("revocation", &[Reason::Revoked]),
     (
         "binding",
         &[
@@ -125,6 +126,7 @@ pub(super) fn explanation(
     described: &Described,
     parts: &Parts,
     decision: &Decision,
+    is_listed: bool,
 ) -> Explanation {
     let route = route_of(table, decision);
     let api = route.and_then(|route| table.api(route.api));
@@ -157,7 +159,7 @@ pub(super) fn explanation(
         api: api.map(|api| api.identifier.to_string()),
         route: route.map(|route| route.pattern.to_string()),
         asks: route.map(asks),
-        checks: checks(route, api, denial),
+        checks: checks(route, api, denial, is_listed),
         decision: word,
         reason: reason.name(),
         detail: denial.map(detail),
@@ -227,7 +229,7 @@ fn asks(route: &Route) -> String {
     }
 }
 
-fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> Vec<Check> {
+fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>, is_listed: bool) -> Vec<Check> {
     let is_public = route.is_some_and(|route| !matches!(route.requirement, Requirement::Token(_)));
     let failed = denial.and_then(|denial| {
         CHECKS
@@ -238,6 +240,7 @@ fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> 
         "same site" => api
             .and_then(|api| api.places.as_deref())
             .is_some_and(TokenPlaces::has_cookie),
+        "revocation" => is_listed,
         "binding" => api.is_some_and(|api| api.possession.is_some()),
         check if check.starts_with("proof") => api.is_some_and(Api::takes_proofs),
         _ => true,

@@ -62,6 +62,8 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<Tokens>();
     the_same_keys::<Ejection>();
     the_same_keys::<Forward>();
+    the_same_keys::<Revocations>();
+    the_same_keys::<Push>();
     the_same_keys::<Route>();
     the_same_keys::<Rule>();
     the_same_keys::<StepUpRule>();
@@ -96,6 +98,8 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Jwks",
         "Limits",
         "Listener",
+        "Push",
+        "Revocations",
         "Route",
         "Rule",
         "StepUpRule",
