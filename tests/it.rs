@@ -89,6 +89,15 @@ mod upgrades;
 #[path = "it/streams.rs"]
 mod streams;
 
+#[path = "it/interim.rs"]
+mod interim;
+
+#[path = "it/refused_again.rs"]
+mod refused_again;
+
+#[path = "it/log_flood.rs"]
+mod log_flood;
+
 #[path = "it/exhaustion.rs"]
 mod exhaustion;
 
@@ -97,6 +106,9 @@ mod draining;
 
 #[path = "it/dpop.rs"]
 mod dpop;
+
+#[path = "it/step_up.rs"]
+mod step_up;
 
 #[path = "it/mtls.rs"]
 mod mtls;
@@ -107,3 +119,14 @@ mod metadata;
 #[cfg(feature = "authority")]
 #[path = "it/authority_management.rs"]
 mod authority_management;
+
+#[path = "it/issuers.rs"]
+mod issuers;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_tokens.rs"]
+mod authority_tokens;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_users.rs"]
+mod authority_users;

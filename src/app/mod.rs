@@ -4,6 +4,8 @@
 //! runtime of its own. What is bound here is reported back, so that port 0 can be used. Nothing else knows all parts.
 
 mod alive;
+#[cfg(feature = "authority")]
+mod authority_thread;
 mod control_thread;
 mod front;
 mod panics;
@@ -13,7 +15,6 @@ mod worker_thread;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -22,19 +23,22 @@ use arc_swap::ArcSwap;
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{self, Settings};
+use crate::config::{self, Followed, Settings};
 use crate::control::{ApplyError, CertificateError, Certificates, ReconcileSettings, TlsListeners};
 use crate::definition::Secret;
 use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
 use crate::net::{
-    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, MemoryPressure, Protocol,
-    connections_for, drain, raise_open_files,
+    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, ListenerSettings, MemoryPressure,
+    Protocol, connections_for, drain, raise_open_files,
 };
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
 use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
-use crate::telemetry::{AccessLog, Metrics, Readiness};
+use crate::telemetry::{AccessLog, DenialLines, Metrics, Readiness};
 use crate::token::ProofDesk;
+#[cfg(feature = "authority")]
+use authority_thread::{RunningAuthority, Told};
+pub use control_thread::Origin;
 use control_thread::{Control, Order};
 use front::{Front, ProxyHeaders};
 use sockets::Sockets;
@@ -54,6 +58,8 @@ pub struct Running {
     orders: mpsc::UnboundedSender<Order>,
     control: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
+    #[cfg(feature = "authority")]
+    authority: Option<RunningAuthority>,
 }
 
 /// Why the gateway did not start.
@@ -73,13 +79,21 @@ pub enum StartError {
     /// The configuration is valid, but cannot be enforced.
     #[error("cannot apply the configuration: {0}")]
     Apply(#[from] ApplyError),
+    /// A definition that is followed does not fit the rest of the configuration.
+    #[error("{0}")]
+    Configuration(config::Faults),
+    /// The authority cannot start.
+    #[cfg(feature = "authority")]
+    #[error("the authority cannot start: {0}")]
+    Authority(crate::authority::OpenError),
     /// A file, a thread, a runtime or randomness.
     #[error("cannot start: {0}")]
     System(String),
 }
 
-/// Starts everything. With `path`, the configuration is read again when one of its files changes.
-pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, StartError> {
+/// Starts everything. With an origin, the configuration is read again when one of its files changes, and when a
+/// definition that it follows does.
+pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, StartError> {
     let mut sockets = Sockets::passed();
     let bound = settings
         .listeners
@@ -87,17 +101,27 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         .map(|listener| sockets.bind(listener.address).map(Arc::new))
         .collect::<Result<Vec<_>, StartError>>()?;
     let admin_listener = settings.admin.map(|address| sockets.bind(address)).transpose()?;
+    #[cfg(feature = "authority")]
+    let authority_listener = settings
+        .authority
+        .as_ref()
+        .map(|authority| sockets.bind(authority.address))
+        .transpose()?;
     sockets.warn_of_the_rest();
     let addresses = bound.iter().map(|listener| listener.address()).collect();
     let admin = admin_listener.as_ref().map(BoundListener::address);
 
     let registry = prometheus::Registry::new();
     let metrics = Metrics::new(&registry, Reason::names()).map_err(system)?;
-    let (certificates, tls) = Certificates::load(&settings.listeners, &metrics)?;
-    let fronts = fronts(settings, tls, &metrics);
+    let (certificates, tls) = Certificates::load(&tls_listeners(settings), &metrics)?;
+    let fronts = fronts(settings, &tls, &metrics);
     let listeners: Vec<_> = bound.into_iter().zip(fronts).collect();
-    let access_log =
-        AccessLog::start(&settings.access_log, metrics.access_log_dropped.clone()).map_err(system)?;
+    let denials = DenialLines::new(
+        settings.access_log.denials_per_second,
+        metrics.access_log_suppressed(),
+    );
+    let dropped = metrics.access_log_dropped.clone();
+    let access_log = AccessLog::start(&settings.access_log, dropped, denials).map_err(system)?;
     let slots = slots(settings, metrics.connections_refused.clone());
     let memory = Arc::clone(slots.memory());
     let shared = shared(settings, &metrics, access_log.clone(), Arc::clone(&memory))?;
@@ -107,6 +131,31 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
     let (stop_workers, stop) = watch::channel(false);
 
     let readiness = Readiness::new();
+    let followed = Followed::default();
+    let (tell, follow) = watch::channel(());
+    #[cfg(not(feature = "authority"))]
+    drop(tell);
+    #[cfg(feature = "authority")]
+    let authority = match (&settings.authority, authority_listener) {
+        (Some(authority), Some(listener)) => {
+            let tls = tls.get(settings.listeners.len()).cloned().flatten();
+            let told = Told {
+                followed: followed.clone(),
+                tell,
+            };
+            Some(RunningAuthority::start(
+                authority, listener, tls, &readiness, told,
+            )?)
+        }
+        _ => None,
+    };
+    let settings = &match &origin {
+        // What was read before the authority was there lacks what it tells.
+        Some(origin) if settings.awaited().next().is_some() => {
+            origin.load(&followed).map_err(StartError::Configuration)?
+        }
+        _ => settings.clone(),
+    };
     let control = Control {
         reconcile: ReconcileSettings {
             publisher,
@@ -118,7 +167,9 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         shown: Arc::new(ArcSwap::from_pointee(config::redacted(settings).to_string())),
         settings: settings.clone(),
         certificates,
-        path,
+        origin,
+        followed,
+        follow,
         memory,
         drain: drain_trigger,
         stop_workers,
@@ -133,6 +184,8 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         orders,
         control,
         workers: Vec::new(),
+        #[cfg(feature = "authority")]
+        authority,
     };
     for kind in ConnectionEnd::KINDS {
         metrics.connection_errors(kind);
@@ -166,6 +219,24 @@ impl Running {
     /// What the admin listener is bound to.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// What the authority is bound to.
+    #[cfg(feature = "authority")]
+    pub fn authority_address(&self) -> Option<SocketAddr> {
+        self.authority.as_ref().map(|authority| authority.address)
+    }
+
+    /// The authority itself.
+    #[cfg(feature = "authority")]
+    pub fn authority(&self) -> Option<&Arc<crate::authority::Authority>> {
+        self.authority.as_ref().map(|authority| &authority.authority)
+    }
+
+    /// The administrator that a first start of the authority has made: to be shown once.
+    #[cfg(feature = "authority")]
+    pub fn administrator(&self) -> Option<&crate::authority::Administrator> {
+        self.authority.as_ref()?.administrator.as_ref()
     }
 
     /// Whether requests can be decided: `/readyz`.
@@ -207,14 +278,36 @@ impl Running {
             // A thread that panicked has said so already.
             let _ = thread.join();
         }
+        // After the workers: until the end, they may ask for its keys.
+        #[cfg(feature = "authority")]
+        if let Some(authority) = self.authority {
+            authority.stop();
+        }
         self.access_log.flush(FLUSH_PATIENCE);
         cut
     }
 }
 
-fn fronts(settings: &Settings, tls: TlsListeners, metrics: &Metrics) -> Vec<Arc<Front>> {
+/// Every socket that may speak TLS: the listeners, then the authority.
+fn tls_listeners(settings: &Settings) -> Vec<ListenerSettings> {
+    #[cfg_attr(
+        not(feature = "authority"),
+        expect(unused_mut, reason = "the authority is one more")
+    )]
+    let mut listeners = settings.listeners.clone();
+    #[cfg(feature = "authority")]
+    listeners.extend(settings.authority.as_ref().map(|authority| ListenerSettings {
+        address: authority.address,
+        http2: true,
+        tls: authority.tls.clone(),
+        proxy_protocol: None,
+    }));
+    listeners
+}
+
+fn fronts(settings: &Settings, tls: &TlsListeners, metrics: &Metrics) -> Vec<Arc<Front>> {
     let proxy_headers = ProxyHeaders::new(&metrics.proxy_headers);
-    let listeners = settings.listeners.iter().zip(tls);
+    let listeners = settings.listeners.iter().zip(tls.iter().cloned());
     let fronts = listeners.map(|(listener, tls)| {
         Arc::new(Front {
             protocol: if listener.http2 {

@@ -7,6 +7,7 @@
 
 mod ids;
 mod settings;
+mod kept_key;
 pub mod model;
 pub mod store;
 mod state;
@@ -22,7 +23,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub use self::http::{Answer, Request, serve_authority};
 pub use bootstrap::{Administrator, BootstrapError};
 pub use ids::NoRandomness;
-pub use settings::AuthoritySettings;
+pub use kept_key::KeyFileError;
+pub use settings::{AuthoritySettings, EncryptionKey};
 pub use signing::KeyFault;
 pub use state::{State, WriteError};
 pub use store::{SealingKey, Store, StoreAddress, StoreError};
@@ -44,9 +46,9 @@ pub struct Authority {
 /// Why the authority cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The encryption key does not have 32 bytes.
-    #[error("the encryption key of the authority must have 32 bytes")]
-    KeyLength,
+    /// The encryption key.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -64,7 +66,7 @@ impl Authority {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(settings: AuthoritySettings) -> Result<(Arc<Self>, Option<Administrator>), OpenError> {
-        let key = SealingKey::new(settings.encryption_key.expose()).ok_or(OpenError::KeyLength)?;
+        let key = kept_key::sealing_key(&settings.encryption_key, &settings.store)?;
         let store = Store::open(&settings.store, key).await?;
         let state = State::load(store).await.map_err(open_error)?;
         let mut administrator = None;

@@ -1,6 +1,7 @@
 //! What the authority is told: validated by `config`, carried by `app`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::store::StoreAddress;
 use crate::definition::Secret;
@@ -18,8 +19,19 @@ pub struct AuthoritySettings {
     pub issuer: String,
     /// Where objects are kept.
     pub store: StoreAddress,
-    /// 32 bytes: what secrets are encrypted with in the store.
-    pub encryption_key: Secret,
+    /// What secrets are encrypted with in the store.
+    pub encryption_key: EncryptionKey,
+}
+
+/// Where the key of the store comes from.
+#[derive(Clone, Debug)]
+pub enum EncryptionKey {
+    /// 32 bytes.
+    Given(Secret),
+    /// A file that only its owner can read, with 64 hexadecimal digits. Made at the first start.
+    Kept(PathBuf),
+    /// Fresh: for a store that is gone with the process.
+    Ephemeral,
 }
 
 impl AuthoritySettings {

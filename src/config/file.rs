@@ -4,17 +4,25 @@
 //! the doc comments are the descriptions in the JSON Schema that `scopegate schema` prints.
 
 mod api;
+#[cfg(feature = "authority")]
+mod authority;
 mod dpop;
 mod issuer;
 mod listener;
 mod route;
+mod step_up;
+mod trusted;
 mod upstream;
 
 pub(super) use api::{Api, Definition, Forward};
+#[cfg(feature = "authority")]
+pub(super) use authority::Authority;
 pub(super) use dpop::Dpop;
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
-pub(super) use route::{Require, Route, Rule, StepUpRule};
+pub(super) use route::{Require, Route, Rule};
+pub(super) use step_up::{StepUp, StepUpRule, StepUpWord};
+pub(super) use trusted::{Path, Paths, Trusted, TrustedIssuer};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
 use schemars::JsonSchema;
@@ -29,8 +37,8 @@ use crate::gateway::{CertificateField, ForwardedFields};
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(title = "scopegate", deny_unknown_fields, transform = refuse_null)]
 pub(super) struct File {
-    /// The addresses that requests come in at.
-    #[schemars(length(min = 1))]
+    /// The addresses that requests come in at. Needed unless the file is for the authority alone.
+    #[schemars(length(min = 1), with = "Option<Vec<Listener>>")]
     pub(super) listeners: Vec<Listener>,
     /// The proxies in front: addresses or networks, at most 256. Only of them is believed whom they speak for, in a
     /// PROXY header or in `X-Forwarded-*`. Default: none.
@@ -48,11 +56,11 @@ pub(super) struct File {
     pub(super) admin: Option<Admin>,
     /// Worker threads, 1 to 1024. Default: as many as there are processors.
     pub(super) workers: Option<Placed<u64>>,
-    /// Who issues the tokens that are accepted.
-    #[schemars(length(min = 1, max = 64))]
+    /// Who issues the tokens that are accepted. Needed unless there is an authority, which is one of them.
+    #[schemars(length(min = 1, max = 64), with = "Option<Vec<Issuer>>")]
     pub(super) issuers: Vec<Issuer>,
-    /// The APIs that are protected.
-    #[schemars(length(min = 1))]
+    /// The APIs that are protected. Needed unless the file is for the authority alone.
+    #[schemars(length(min = 1), with = "Option<Vec<Api>>")]
     pub(super) apis: Vec<Api>,
     /// Bounds on what a client may send or hold.
     pub(super) limits: Option<Limits>,
@@ -62,21 +70,43 @@ pub(super) struct File {
     pub(super) token_cache: Option<TokenCache>,
     /// How requests are recorded.
     pub(super) access_log: Option<AccessLog>,
+    /// The embedded authorization server. A file that has it needs no `listeners`, `issuers` and `apis`. Default:
+    /// none.
+    #[cfg(feature = "authority")]
+    pub(super) authority: Option<Authority>,
 }
 
 impl Mirror for File {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["authority", "tracing", "rate_limits"]);
-        let listeners = keys.required("listeners");
+        keys.unsupported(&["tracing", "rate_limits"]);
+        #[cfg(not(feature = "authority"))]
+        keys.unsupported(&["authority"]);
+        // The authority can run alone.
+        let is_alone = keys.has("authority") && !keys.has("listeners") && !keys.has("apis");
+        let listeners = if is_alone {
+            Some(Vec::new())
+        } else {
+            keys.required("listeners")
+        };
         let trusted_proxies = keys.optional("trusted_proxies");
         let forwarded_fields = keys.optional("forwarded_fields");
         let client_certificate_field = keys.optional("client_certificate_field");
         let dpop = keys.optional("dpop");
         let admin = keys.optional("admin");
         let workers = keys.optional("workers");
-        let issuers = keys.required("issuers");
-        let apis = keys.required("apis");
+        let issuers = if keys.has("authority") {
+            keys.optional("issuers")
+        } else {
+            keys.required("issuers")
+        };
+        let apis = if is_alone {
+            Some(Vec::new())
+        } else {
+            keys.required("apis")
+        };
         Some(Self {
+            #[cfg(feature = "authority")]
+            authority: keys.optional("authority"),
             limits: keys.optional("limits"),
             timeouts: keys.optional("timeouts"),
             token_cache: keys.optional("token_cache"),
@@ -256,6 +286,9 @@ pub(super) struct AccessLog {
     pub(super) output: Option<Placed<String>>,
     /// Subjects and client ids as a keyed hash, or as they are. Default: hashed.
     pub(super) identities: Option<Word<Identities>>,
+    /// Lines about refused requests in a second, for each reason: more are left out, counted and told in the log of the
+    /// process. 0 for any number. Default 1000, at most 1000000.
+    pub(super) denials_per_second: Option<Placed<u64>>,
 }
 
 impl Mirror for AccessLog {
@@ -263,6 +296,7 @@ impl Mirror for AccessLog {
         Some(Self {
             output: keys.optional("output"),
             identities: keys.optional("identities"),
+            denials_per_second: keys.optional("denials_per_second"),
         })
     }
 }

@@ -4,6 +4,8 @@
 //! them all; a value that is at fault is replaced by a harmless one that nobody sees.
 
 mod api;
+#[cfg(feature = "authority")]
+mod authority;
 mod definition;
 mod dpop;
 mod encryption;
@@ -11,6 +13,8 @@ mod issuer;
 mod listener;
 mod requirement;
 mod route;
+mod step_up;
+mod trusted;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -21,6 +25,8 @@ use super::DpopSettings;
 use super::address::overlap;
 use super::bounds::{SHORTEST, count, period, size};
 use super::faults::Fault;
+#[cfg(feature = "authority")]
+use super::file::Issuer;
 use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
 use crate::control::IssuerSettings;
@@ -45,6 +51,8 @@ pub(super) struct Resolved {
     pub(super) access_log: AccessLogSettings,
     pub(super) issuers: Vec<IssuerSettings>,
     pub(super) plan: Plan,
+    #[cfg(feature = "authority")]
+    pub(super) authority: Option<crate::authority::AuthoritySettings>,
 }
 
 /// Resolves a whole file. The result is of use only where no fault was added.
@@ -56,13 +64,34 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         .workers
         .as_ref()
         .map(|_| count("workers", file.workers.as_ref(), 1, (1, 1024), faults));
-    let issuers = issuer::issuers(&file.issuers, files, faults);
+    #[cfg_attr(
+        not(feature = "authority"),
+        expect(unused_mut, reason = "the authority adds to both")
+    )]
+    let (mut written, mut expiries) = (file.issuers.clone(), expiries);
+    #[cfg(feature = "authority")]
+    if let Some(authority) = &file.authority
+        && !written
+            .iter()
+            .any(|issuer| issuer.issuer.value == authority.issuer.value)
+    {
+        // An issuer like any other, and one that need not be written.
+        written.push(Issuer::named(&authority.issuer));
+    }
+    let issuers = issuer::issuers(&written, files, faults);
     let own = Own {
         listeners: listeners.iter().map(|listener| listener.address).collect(),
         admin,
     };
-    let apis = api::apis(&file.apis, &issuers, &own, files, faults);
-    let issuers = issuer::with_sources(issuers, &file.issuers, &apis);
+    #[cfg(feature = "authority")]
+    let authority = file.authority.as_ref().and_then(|written| {
+        let taken: Vec<SocketAddr> = own.listeners.iter().copied().chain(own.admin).collect();
+        let (authority, valid) = authority::authority(written, &taken, files, faults);
+        expiries.extend(valid);
+        authority
+    });
+    let apis = api::apis(&file.apis, &written, &own, files, faults);
+    let issuers = issuer::with_sources(issuers, &apis);
     let plan = Plan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
         apis,
@@ -81,9 +110,11 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         limits: limits(file.limits.as_ref(), faults),
         timeouts: timeouts(file.timeouts.as_ref(), faults),
         token_cache_entries: count("entries", entries, 10_000, (0, 10_000_000), faults),
-        access_log: access_log(file.access_log.as_ref()),
+        access_log: access_log(file.access_log.as_ref(), faults),
         issuers,
         plan,
+        #[cfg(feature = "authority")]
+        authority,
     }
 }
 
@@ -254,7 +285,7 @@ fn timeouts(written: Option<&Timeouts>, faults: &mut Vec<Fault>) -> net::Timeout
     timeouts
 }
 
-fn access_log(written: Option<&AccessLog>) -> AccessLogSettings {
+fn access_log(written: Option<&AccessLog>, faults: &mut Vec<Fault>) -> AccessLogSettings {
     let output = written.and_then(|log| log.output.as_ref());
     let output = output.map_or(AccessLogOutput::Stdout, |output| match output.value.as_str() {
         "stdout" => AccessLogOutput::Stdout,
@@ -263,7 +294,10 @@ fn access_log(written: Option<&AccessLog>) -> AccessLogSettings {
         path => AccessLogOutput::File(beside(&output.place, path)),
     });
     let identities = written.and_then(|log| log.identities);
+    let denials = written.and_then(|log| log.denials_per_second.as_ref());
+    let usual = AccessLogSettings::default().denials_per_second;
     AccessLogSettings {
+        denials_per_second: count("denials_per_second", denials, usual, (0, 1_000_000), faults),
         output,
         plain_identities: identities.is_some_and(|word| word.0 == Identities::Plain),
     }

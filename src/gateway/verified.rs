@@ -3,7 +3,7 @@
 //! It holds facts, never decisions: a hit is asked again for its times, and its binding and the route are asked in any
 //! case. The key is a
 //! keyed digest of the whole token, the API and the generation of the snapshot, so neither a changed key set nor a
-//! changed definition can meet an old entry, and no token stays in memory. Refused tokens are not kept.
+//! changed definition can meet an old entry, and no token stays in memory. Refused tokens are kept apart, in `refused`.
 
 use std::cell::RefCell;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,6 +14,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use moka::sync::Cache;
 use prometheus::Histogram;
 
+use super::refused::RefusedTokens;
 use super::sanitize::SanitizedHead;
 use crate::policy::Api;
 use crate::telemetry::{CacheMetrics, Metrics, Stage};
@@ -25,13 +26,14 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// One for each value of a byte.
 const RECENT: usize = 256;
 
-type Digest = [u8; 16];
+pub(super) type Digest = [u8; 16];
 type Principals = Cache<Digest, Arc<Principal>, BuildHasherDefault<FirstBytes>>;
 
 /// Verified tokens of all workers.
 #[derive(Debug)]
 pub struct VerifiedTokens {
     cache: Option<Principals>,
+    refused: RefusedTokens,
     /// Random, and never leaves the process.
     key: LessSafeKey,
     metrics: CacheMetrics,
@@ -105,6 +107,7 @@ impl VerifiedTokens {
         });
         Some(Self {
             cache,
+            refused: RefusedTokens::new(metrics),
             key,
             metrics: metrics.cache("token"),
             verify_timer: metrics.stage(Stage::Verify),
@@ -117,9 +120,10 @@ impl VerifiedTokens {
         self.metrics
             .entries
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.refused.count_entries();
     }
 
-    /// Counts a token that was verified anew, and keeps it where it is good.
+    /// Counts a token that was verified anew, and keeps it, good or not.
     fn admit(
         &self,
         cache: &Principals,
@@ -129,7 +133,7 @@ impl VerifiedTokens {
     ) -> Result<Arc<Principal>, TokenError> {
         self.metrics.misses.inc();
         self.verify_timer.observe(started.elapsed().as_secs_f64());
-        let principal = Arc::new(verified?);
+        let principal = Arc::new(verified.inspect_err(|error| self.refused.put(digest, error))?);
         cache.insert(digest, Arc::clone(&principal));
         Ok(principal)
     }
@@ -167,6 +171,9 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
                 self.recent.put(digest, &principal);
             }
             return Ok(principal);
+        }
+        if let Some(error) = self.tokens.refused.get(&digest) {
+            return Err(error);
         }
         let started = Instant::now();
         match api.verifier.verify(token, now) {
@@ -209,7 +216,7 @@ impl VerifyToken<Api> for OpenedVerifier<'_> {
 
 /// A digest is as good as random: its first bytes are its hash.
 #[derive(Debug, Default)]
-struct FirstBytes(u64);
+pub(super) struct FirstBytes(u64);
 
 impl Hasher for FirstBytes {
     fn write(&mut self, bytes: &[u8]) {

@@ -60,6 +60,7 @@ pub struct Metrics {
     pub access_log_dropped: IntCounter,
     /// Requests for tokens that the authority has answered, by `grant_type` and `result`.
     pub authority_token_requests: IntCounterVec,
+    access_log_suppressed: IntCounterVec,
 }
 
 /// What became of an unknown `kid`.
@@ -208,6 +209,11 @@ impl Metrics {
                 "Requests for tokens at the authority.",
                 &["grant_type", "result"],
             )?,
+            access_log_suppressed: make.counters(
+                "access_log_suppressed_total",
+                "Access-log records of refused requests left out because there were too many of a reason.",
+                &["reason"],
+            )?,
             reasons,
             registry: registry.clone(),
         };
@@ -260,7 +266,7 @@ impl Metrics {
         metrics
     }
 
-    /// Counters of one cache, such as `token`.
+    /// Counters of one cache: `token`, `refused_token`.
     pub fn cache(&self, cache: &'static str) -> CacheMetrics {
         CacheMetrics {
             hits: self.cache_requests.with_label_values(&[cache, "hit"]),
@@ -279,6 +285,12 @@ impl Metrics {
             protocol: result("protocol"),
             overloaded: result("overloaded"),
         }
+    }
+
+    /// Access-log records of refused requests that were left out, by reason, in the order of the closed list.
+    pub fn access_log_suppressed(&self) -> impl Iterator<Item = (&'static str, IntCounter)> {
+        let counter = |reason| self.access_log_suppressed.with_label_values(&[reason]);
+        self.reasons.iter().map(move |&reason| (reason, counter(reason)))
     }
 
     /// Tunnels that ended like this.
@@ -400,6 +412,7 @@ mod tests {
             .authority_token_requests
             .with_label_values(&["client_credentials", "ok"]);
         metrics.config_in_force(7, "abc");
+        metrics.access_log_suppressed().for_each(drop);
         let text = metrics.encode().unwrap();
         for line in GOLDEN.trim().lines() {
             assert!(text.lines().any(|found| found == line), "missing: {line}\n{text}");
@@ -446,6 +459,7 @@ scopegate_proxy_headers_total{result="untrusted"} 0
 scopegate_build_info{version="0.1.0"} 1
 scopegate_access_log_dropped_total 0
 scopegate_authority_token_requests_total{grant_type="client_credentials",result="ok"} 0
+scopegate_access_log_suppressed_total{reason="expired"} 0
 scopegate_upgrades_open 0
 scopegate_upgrades_total{end="expired"} 0
 # TYPE process_cpu_seconds_total counter

@@ -6,11 +6,14 @@ mod stage;
 mod families;
 mod metrics;
 mod route_metrics;
-mod access_log;
 mod line;
+mod denials;
+mod log_output;
+mod access_log;
 mod health;
 
 pub use access_log::{AccessLog, AccessRecord};
+pub use denials::DenialLines;
 pub use health::{Missing, Readiness};
 pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, UnknownKid, UpstreamMetrics};
 pub use route_metrics::{Decision, RouteMetrics, Source};

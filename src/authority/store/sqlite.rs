@@ -3,6 +3,8 @@
 //! Another process may write the same file: a commit at an old revision is stale here as well. An acknowledged commit is
 //! on the disk (`synchronous = FULL`).
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
@@ -178,6 +180,18 @@ fn connect(path: Option<&PathBuf>) -> Result<Connection, StoreError> {
         address: address.clone(),
         why: error.to_string(),
     };
+    if let Some(path) = path {
+        // Made here, so that nobody else can read it. SQLite gives its other files the same rights.
+        let made = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path);
+        made.map_err(|error| StoreError::Unreachable {
+            address: address.clone(),
+            why: error.to_string(),
+        })?;
+    }
     let mut connection = match path {
         Some(path) => Connection::open(path),
         None => Connection::open_in_memory(),

@@ -50,17 +50,17 @@ pub(super) fn issuers(
 }
 
 /// Discovery, for the issuers without a source whose keys some API needs.
-pub(super) fn with_sources(
-    mut issuers: Vec<IssuerSettings>,
-    written: &[Issuer],
-    apis: &[ApiPlan],
-) -> Vec<IssuerSettings> {
-    debug_assert!(issuers.len() <= written.len());
+pub(super) fn with_sources(mut issuers: Vec<IssuerSettings>, apis: &[ApiPlan]) -> Vec<IssuerSettings> {
     for issuer in &mut issuers {
-        let needed = apis
-            .iter()
-            .filter(|api| !api.definition.signing_alg.is_symmetric())
-            .any(|api| api.issuers.contains(&issuer.issuer));
+        let needed = apis.iter().any(|api| {
+            let trusted = api
+                .issuers
+                .iter()
+                .filter(|trusted| trusted.issuer == issuer.issuer);
+            trusted
+                .into_iter()
+                .any(|trusted| api.reading(trusted).needs_keys())
+        });
         if issuer.source.is_none() && needed {
             issuer.source = Some(KeySource::Discovery);
         }
