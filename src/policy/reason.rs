@@ -142,7 +142,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 61] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,

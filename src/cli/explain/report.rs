@@ -12,7 +12,7 @@ use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route
 use crate::token::{Json, Number, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 25] = [
+const CHECKS: [(&str, &[Reason]); 26] = [
     (
         "request",
         &[
