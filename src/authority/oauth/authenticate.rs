@@ -1,6 +1,7 @@
 //! Which client asks, and whether it is the client that it says.
 //!
 //! An unknown client and a wrong secret get the same answer after the same work. Attempts are counted by `throttle`.
+//! Secrets are looked at here, assertions in `assertion`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,11 +13,12 @@ use http::header::AUTHORIZATION;
 use serde_json::Map;
 use zeroize::Zeroizing;
 
+use super::assertion::{self, Assertion, Court};
 use super::fault::Fault;
 use super::parameters::Parameters;
 use super::throttle::Name;
 use crate::authority::model::{Client, ClientAuthentication, SecretIn, Tenant};
-use crate::authority::{Authority, Request};
+use crate::authority::{Authority, Request, unix_now};
 
 /// A client that was believed.
 #[derive(Clone, Debug)]
@@ -30,6 +32,7 @@ pub(super) struct Caller {
 enum Presented<'a> {
     Nothing,
     Secret(&'a str, SecretIn),
+    Assertion(&'a Assertion<'a>),
 }
 
 /// Id and secret of a `Basic` header.
@@ -41,7 +44,8 @@ struct Basic {
 /// Finds the client of a request and checks its credential.
 ///
 /// # Errors
-/// [`Fault::Unauthorized`], [`Fault::Request`], [`Fault::Missing`], [`Fault::TooMany`].
+/// [`Fault::Unauthorized`], [`Fault::Assertion`], [`Fault::Request`], [`Fault::Missing`], [`Fault::TooMany`],
+/// [`Fault::Busy`].
 pub(super) fn authenticate(
     authority: &Authority,
     tenant: &Tenant,
@@ -49,35 +53,57 @@ pub(super) fn authenticate(
     parameters: &Parameters,
 ) -> Result<Caller, Fault> {
     let basic = basic(&request.headers)?;
-    let in_header = basic.is_some();
-    let (client_id, presented) = match (&basic, parameters.get("client_secret")) {
-        (Some(_), Some(_)) => return Err(AMBIGUOUS),
-        (Some(basic), None) => {
-            if parameters
-                .get("client_id")
-                .is_some_and(|id| id != basic.client_id.as_str())
-            {
-                return Err(AMBIGUOUS);
-            }
-            let presented = Presented::Secret(&basic.secret, SecretIn::Basic);
-            (basic.client_id.as_str(), presented)
-        }
-        (None, Some(secret)) => (
-            parameters.require("client_id")?,
-            Presented::Secret(secret, SecretIn::Post),
+    let assertion = assertion(parameters)?;
+    let (own_id, presented) = match (&basic, &assertion, parameters.get("client_secret")) {
+        (None, None, None) => (None, Presented::Nothing),
+        (None, None, Some(secret)) => (None, Presented::Secret(secret, SecretIn::Post)),
+        (Some(basic), None, None) => (
+            Some(basic.client_id.as_str()),
+            Presented::Secret(&basic.secret, SecretIn::Basic),
         ),
-        (None, None) => (parameters.require("client_id")?, Presented::Nothing),
+        (None, Some(assertion), None) => (Some(&*assertion.client_id), Presented::Assertion(assertion)),
+        _ => return Err(AMBIGUOUS),
+    };
+    let client_id = match (own_id, parameters.get("client_id")) {
+        (Some(own), Some(other)) if own != other => return Err(AMBIGUOUS),
+        (Some(own), _) => own,
+        (None, _) => parameters.require("client_id")?,
     };
     let throttle = &authority.oauth.throttle;
     let attempt = throttle
         .admit(Name::Client(client_id), request.peer.ip(), Instant::now())
         .map_err(|seconds| Fault::TooMany { seconds })?;
-    let caller = believe(tenant, client_id, &presented).ok_or(Fault::Unauthorized { in_header })?;
+    let client = match presented {
+        Presented::Assertion(assertion) => {
+            let court = Court {
+                issuer: &authority.settings().issuer,
+                seen: &authority.oauth.assertions,
+                now: unix_now(),
+            };
+            assertion.check(tenant, &court)?
+        }
+        other => believe(tenant, client_id, &other).ok_or(Fault::Unauthorized {
+            in_header: basic.is_some(),
+        })?,
+    };
     throttle.forgive(attempt, Instant::now());
-    Ok(caller)
+    Ok(Caller {
+        is_public: client.authentication() == ClientAuthentication::None,
+        client,
+    })
 }
 
-fn believe(tenant: &Tenant, client_id: &str, presented: &Presented<'_>) -> Option<Caller> {
+fn assertion(parameters: &Parameters) -> Result<Option<Assertion<'_>>, Fault> {
+    let Some(text) = parameters.get("client_assertion") else {
+        return Ok(None);
+    };
+    if parameters.get("client_assertion_type") != Some(assertion::TYPE) {
+        return Err(Fault::Request("client_assertion_type is not supported"));
+    }
+    Assertion::read(text).map(Some)
+}
+
+fn believe(tenant: &Tenant, client_id: &str, presented: &Presented<'_>) -> Option<Arc<Client>> {
     let known = tenant.client(client_id);
     let client = known.cloned().unwrap_or_else(nobody);
     let is_right = match (client.authentication(), presented) {
@@ -86,14 +112,9 @@ fn believe(tenant: &Tenant, client_id: &str, presented: &Presented<'_>) -> Optio
             // The secret is looked at in any case.
             client.has_secret(secret) & (wanted == SecretIn::Either || wanted == *place)
         }
-        (ClientAuthentication::Secret(_), Presented::Nothing) | (ClientAuthentication::PrivateKeyJwt, _) => {
-            false
-        }
+        (ClientAuthentication::Secret(_) | ClientAuthentication::PrivateKeyJwt, _) => false,
     };
-    (known.is_some() && is_right).then(|| Caller {
-        is_public: client.authentication() == ClientAuthentication::None,
-        client,
-    })
+    (known.is_some() && is_right).then_some(client)
 }
 
 /// Stands in for a client that is not there: it has a secret that nobody knows, since there is none to know.

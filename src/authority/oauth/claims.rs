@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use super::grant_type::GrantType;
+use crate::authority::model::User;
 use crate::definition::ApiDefinition;
 use crate::token::{Binding, UnixSeconds};
 
@@ -95,17 +96,71 @@ fn audience(facts: &Facts<'_>) -> Value {
     }
 }
 
+/// What an ID token says.
+#[derive(Clone, Debug)]
+pub(super) struct IdFacts<'a> {
+    /// With its slash.
+    pub(super) issuer: &'a str,
+    pub(super) client_id: &'a str,
+    pub(super) user: &'a User,
+    pub(super) scopes: &'a [String],
+    pub(super) now: UnixSeconds,
+    /// Seconds.
+    pub(super) lifetime: i64,
+}
+
+/// The claims of an ID token: of the user what the scopes ask for (OpenID Connect Core section 5.4).
+pub(super) fn id_claims(facts: &IdFacts<'_>) -> Map<String, Value> {
+    let mut claims = Map::new();
+    for (scope, names) in BY_SCOPE {
+        if facts.scopes.iter().any(|asked| asked == scope) {
+            for name in *names {
+                if let Some(value) = facts.user.document.get(*name) {
+                    claims.insert((*name).into(), value.clone());
+                }
+            }
+        }
+    }
+    for (name, value) in [
+        ("iss", Value::from(facts.issuer)),
+        ("aud", facts.client_id.into()),
+        ("sub", facts.user.user_id.as_str().into()),
+        ("iat", facts.now.into()),
+        ("exp", facts.now.saturating_add(facts.lifetime).into()),
+    ] {
+        claims.insert(name.into(), value);
+    }
+    claims
+}
+
+/// Which scope asks for which claims.
+const BY_SCOPE: &[(&str, &[&str])] = &[
+    (
+        "profile",
+        &[
+            "name",
+            "given_name",
+            "family_name",
+            "nickname",
+            "picture",
+            "updated_at",
+        ],
+    ),
+    ("email", &["email", "email_verified"]),
+    ("phone", &["phone_number", "phone_verified"]),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::definition::TokenDialect;
     use crate::token::Thumbprint;
 
-    fn told(dialect: TokenDialect, change: impl FnOnce(&mut Facts<'_>)) -> String {
+    fn told(dialect: TokenDialect, scopes: &[&str], change: impl FnOnce(&mut Facts<'_>)) -> String {
         let mut api = ApiDefinition::new("urn:items");
         api.token_dialect = dialect;
         api.token_lifetime = 60;
-        let scopes = ["read".to_owned(), "write".to_owned()];
+        let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         let mut facts = Facts {
             issuer: "https://a.example/",
             api: &api,
@@ -140,28 +195,26 @@ mod tests {
                 r#""jti":"j1","client_id":"c1","permissions":["read","write"]}"#,
             ),
         ] {
-            assert_eq!(told(dialect, |_| {}), format!("{start}{rest}"));
+            assert_eq!(
+                told(dialect, &["read", "write"], |_| {}),
+                format!("{start}{rest}")
+            );
         }
     }
 
     #[test]
     fn nothing_granted() {
         assert_eq!(
-            told(TokenDialect::AccessTokenAuthz, |facts| {
-                facts.scopes = &[];
-                facts.permissions = &[];
-            }),
+            told(TokenDialect::AccessTokenAuthz, &[], |_| {}),
             r#"{"iss":"https://a.example/","sub":"c1@clients","aud":"urn:items","iat":1000,"exp":1060,"gty":"client-credentials","azp":"c1","permissions":[]}"#
         );
     }
 
     #[test]
     fn users_and_bindings() {
-        let openid = ["openid".to_owned()];
         let key = Thumbprint([0; 32]);
-        let text = told(TokenDialect::Rfc9068, |facts| {
+        let text = told(TokenDialect::Rfc9068, &["openid"], |facts| {
             facts.user_id = Some("auth0|1");
-            facts.scopes = &openid;
             facts.binding = Some(Binding::Key(key));
         });
         assert!(
@@ -172,7 +225,7 @@ mod tests {
             text.ends_with(r#""cnf":{"jkt":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}"#),
             "{text}"
         );
-        let text = told(TokenDialect::AccessToken, |facts| {
+        let text = told(TokenDialect::AccessToken, &["read"], |facts| {
             facts.binding = Some(Binding::Certificate(key));
         });
         assert!(

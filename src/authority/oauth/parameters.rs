@@ -44,11 +44,8 @@ impl Parameters {
         for (name, value) in members {
             match value {
                 Json::Null => {}
-                Json::String(text) => {
-                    if !text.is_empty() {
-                        found.insert(name.into(), Zeroizing::new(text.into()));
-                    }
-                }
+                Json::String(text) if text.is_empty() => {}
+                Json::String(text) => drop(found.insert(name.into(), Zeroizing::new(text.into()))),
                 _ if KNOWN.contains(&&*name) => return Err(Fault::Request("A parameter is not text")),
                 _ => {}
             }

@@ -1,115 +1,92 @@
-//! `POST /oauth/token`: who asks, for whom, for what, and the answer.
+//! `POST /oauth/token`: who asks, how, and the answer; counted, and logged without a secret.
 
-use std::sync::Arc;
-
-use http::StatusCode;
-use serde_json::{Map, Value};
-
-use super::access::{self, Access};
-use super::authenticate::{self, Caller};
-use super::claims::Facts;
+use super::authenticate::authenticate;
+use super::exchange::{Exchange, Granted};
 use super::fault::Fault;
 use super::grant_type::GrantType;
-use super::issue;
 use super::parameters::Parameters;
-use crate::authority::model::{Api, Tenant};
-use crate::authority::{Answer, Authority, Request, ids, unix_now};
-
-/// What a token endpoint answers when all is well (RFC 6749 section 5.1).
-#[derive(Debug)]
-struct Granted {
-    access_token: String,
-    scopes: Vec<String>,
-    expires_in: u32,
-    token_type: &'static str,
-}
+use crate::authority::{Answer, Authority, Request};
 
 /// Answers.
 pub(super) async fn answer(authority: &Authority, request: &Request) -> Answer {
-    match grant(authority, request).await {
-        Ok(granted) => granted.answer(),
-        Err(fault) => fault.answer(),
+    let parameters = match Parameters::read(request) {
+        Ok(parameters) => parameters,
+        Err(fault) => return refused(authority, request, None, None, &fault),
+    };
+    let grant_type = parameters.get("grant_type").and_then(GrantType::of_name);
+    let (client_id, outcome) = match begin(authority, request, &parameters, grant_type) {
+        Ok(exchange) => {
+            let outcome = grant(&exchange).await;
+            (Some(exchange.caller.client.client_id.clone()), outcome)
+        }
+        Err(fault) => (None, Err(fault)),
+    };
+    match outcome {
+        Ok(granted) => {
+            authority.oauth.count(grant_type, "ok");
+            tracing::debug!(
+                peer = %request.peer,
+                client_id = client_id.as_deref(),
+                grant_type = grant_type.map(GrantType::label),
+                "issued a token"
+            );
+            granted.answer()
+        }
+        Err(fault) => refused(authority, request, grant_type, client_id.as_deref(), &fault),
     }
 }
 
-async fn grant(authority: &Authority, request: &Request) -> Result<Granted, Fault> {
-    let parameters = Parameters::read(request)?;
-    let grant_type = GrantType::of_name(parameters.require("grant_type")?);
+/// `client_id` only once the client was believed: what a stranger sends in its place may be anything.
+fn refused(
+    authority: &Authority,
+    request: &Request,
+    grant_type: Option<GrantType>,
+    client_id: Option<&str>,
+    fault: &Fault,
+) -> Answer {
+    authority.oauth.count(grant_type, fault.label());
+    tracing::info!(
+        peer = %request.peer,
+        client_id,
+        grant_type = grant_type.map(GrantType::label),
+        result = fault.label(),
+        "refused a token"
+    );
+    fault.answer()
+}
+
+/// The client, and whether it may ask in this way at all.
+fn begin<'a>(
+    authority: &'a Authority,
+    request: &'a Request,
+    parameters: &'a Parameters,
+    grant_type: Option<GrantType>,
+) -> Result<Exchange<'a>, Fault> {
+    parameters.require("grant_type")?;
     let grant_type = grant_type.ok_or(Fault::UnsupportedGrantType)?;
     let tenant = authority.state().tenant();
-    let caller = authenticate::authenticate(authority, &tenant, request, &parameters)?;
+    let caller = authenticate(authority, &tenant, request, parameters)?;
+    // RFC 6749 section 4.4: only clients that can prove who they are.
     if grant_type == GrantType::ClientCredentials && caller.is_public {
         return Err(Fault::Unauthorized { in_header: false });
     }
     if !caller.client.may_use_grant_type(grant_type.name()) {
         return Err(Fault::GrantTypeOff(grant_type));
     }
-    match grant_type {
-        GrantType::ClientCredentials => for_client(authority, &tenant, &caller, &parameters),
-    }
-}
-
-fn for_client(
-    authority: &Authority,
-    tenant: &Tenant,
-    caller: &Caller,
-    parameters: &Parameters,
-) -> Result<Granted, Fault> {
-    let api = requested_api(tenant, parameters)?;
-    let access = access::for_client(tenant, &caller.client, &api, parameters.get("scope"))?;
-    issued(authority, tenant, caller, &api, access)
-}
-
-/// The API of `audience`, or of `resource` (RFC 8707), which means the same.
-fn requested_api(tenant: &Tenant, parameters: &Parameters) -> Result<Arc<Api>, Fault> {
-    let audience = parameters
-        .get("audience")
-        .or_else(|| parameters.get("resource"))
-        .ok_or(Fault::NoAudience)?;
-    let api = tenant.api_of(audience).cloned();
-    api.ok_or_else(|| Fault::UnknownAudience(audience.to_owned()))
-}
-
-fn issued(
-    authority: &Authority,
-    tenant: &Tenant,
-    caller: &Caller,
-    api: &Api,
-    access: Access,
-) -> Result<Granted, Fault> {
-    let jti = ids::alphanumeric(22).map_err(|error| {
-        tracing::error!(%error, "cannot issue a token");
-        Fault::Ours
-    })?;
-    let facts = Facts {
-        issuer: &authority.settings().issuer,
-        api: &api.definition,
-        client_id: &caller.client.client_id,
-        user_id: None,
-        grant_type: GrantType::ClientCredentials,
-        scopes: &access.scopes,
-        permissions: &access.permissions,
-        binding: None,
-        now: unix_now(),
-        jti: &jti,
-    };
-    Ok(Granted {
-        access_token: issue::access_token(authority, tenant, &facts)?,
-        expires_in: api.definition.token_lifetime,
-        token_type: "Bearer",
-        scopes: access.scopes,
+    Ok(Exchange {
+        authority,
+        tenant,
+        request,
+        parameters,
+        grant_type,
+        caller,
     })
 }
 
-impl Granted {
-    fn answer(self) -> Answer {
-        let mut body = Map::new();
-        body.insert("access_token".into(), self.access_token.into());
-        if !self.scopes.is_empty() {
-            body.insert("scope".into(), self.scopes.join(" ").into());
-        }
-        body.insert("expires_in".into(), self.expires_in.into());
-        body.insert("token_type".into(), self.token_type.into());
-        super::uncached(Answer::json(StatusCode::OK, &Value::Object(body)))
+async fn grant(exchange: &Exchange<'_>) -> Result<Granted, Fault> {
+    match exchange.grant_type {
+        GrantType::ClientCredentials => exchange.for_client(),
+        GrantType::Password | GrantType::PasswordRealm => exchange.with_password().await,
+        GrantType::RefreshToken => exchange.with_refresh_token().await,
     }
 }

@@ -3,7 +3,9 @@
 //! RS256 and PS256 share the RSA keys of the tenant, which are parsed once and not per token. HS256 is signed with the
 //! secret of the API. `oauth` says what is signed, this says how.
 
+mod encrypt;
 mod keys;
+mod public;
 mod publish;
 
 use std::collections::HashMap;
@@ -20,22 +22,25 @@ use serde_json::{Map, Value};
 use super::model::KeyRecord;
 use crate::definition::SigningAlg;
 
-pub use keys::{KeyFault, generate, revoke, rotate};
-pub use publish::jwks;
+pub(crate) use encrypt::encrypt;
+pub use keys::KeyFault;
+pub(crate) use keys::{generate, revoke, rotate};
+pub(crate) use public::read_public_key;
+pub(crate) use publish::jwks;
 
 /// Parsed keys by `kid`: parsing one costs as much as a few signatures.
 #[derive(Debug, Default)]
-pub struct Signers(Mutex<HashMap<String, Arc<Signer>>>);
+pub(crate) struct Signers(Mutex<HashMap<String, Arc<Signer>>>);
 
 /// A parsed key.
-pub struct Signer {
+pub(crate) struct Signer {
     kid: String,
     pair: KeyPair,
 }
 
 /// A token could not be signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SigningError {
+pub(crate) enum SigningError {
     /// The stored key cannot be read.
     #[error("the signing key {0} cannot be read")]
     Unreadable(String),
@@ -48,6 +53,12 @@ pub enum SigningError {
     /// The API has no secret.
     #[error("the API has no signing secret")]
     NoSecret,
+    /// The API wants encrypted tokens and has no RSA key for it.
+    #[error("the API has no usable key to encrypt tokens for")]
+    NoEncryptionKey,
+    /// The library refused.
+    #[error("the token could not be encrypted")]
+    Encryption,
     /// The library refused.
     #[error("the signature could not be made")]
     Failed,
@@ -58,7 +69,7 @@ impl Signers {
     ///
     /// # Errors
     /// [`SigningError::Unreadable`].
-    pub fn get(&self, record: &KeyRecord) -> Result<Arc<Signer>, SigningError> {
+    pub(crate) fn get(&self, record: &KeyRecord) -> Result<Arc<Signer>, SigningError> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(signer) = known.get(&record.kid) {
             return Ok(Arc::clone(signer));
@@ -99,7 +110,7 @@ impl Signer {
     ///
     /// # Errors
     /// [`SigningError`].
-    pub fn sign(
+    pub(crate) fn sign(
         &self,
         alg: SigningAlg,
         typ: &str,
@@ -125,7 +136,7 @@ impl Signer {
 ///
 /// # Errors
 /// [`SigningError::Algorithm`].
-pub fn sign_with_secret(
+pub(crate) fn sign_with_secret(
     alg: SigningAlg,
     secret: &[u8],
     typ: &str,

@@ -14,7 +14,7 @@ use crate::definition::SigningAlg;
 ///
 /// # Errors
 /// A stored key that cannot be read.
-pub fn jwks(tenant: &Tenant, signers: &Signers) -> Result<Value, SigningError> {
+pub(crate) fn jwks(tenant: &Tenant, signers: &Signers) -> Result<Value, SigningError> {
     let is_mixed = tenant
         .apis()
         .any(|api| api.definition.signing_alg == SigningAlg::PS256);
