@@ -116,9 +116,8 @@ mod mtls;
 #[path = "it/metadata.rs"]
 mod metadata;
 
+#[path = "it/issuers.rs"]
+mod issuers;
 #[cfg(feature = "authority")]
 #[path = "it/authority_management.rs"]
 mod authority_management;
-
-#[path = "it/issuers.rs"]
-mod issuers;
