@@ -121,3 +121,7 @@ mod issuers;
 
 #[path = "it/revocations.rs"]
 mod revocations;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_management.rs"]
+mod authority_management;

@@ -22,7 +22,7 @@ mod verify;
 
 pub use bearer::{BearerError, BearerToken, Scheme, bearer_token};
 pub use binding::{Binding, ProofError, Thumbprint};
-pub use dpop::{PROOF_ALGORITHMS, Proof, ProofScope, ProofTimes, check_proof};
+pub use dpop::{PROOF_ALGORITHMS, Proof, ProofScope, ProofTimes, check_first_proof, check_proof};
 pub use json::{Json, JsonError, Number};
 pub use jwe::{
     DecryptionKey, DecryptionKeys, Encryption, KeyFault, MAX_DECRYPTION_KEYS, OpenedToken, SealedToken,

@@ -4,6 +4,8 @@
 //! Servers run on threads and block, so a test needs no runtime, and each gives up at [`DEADLINE`] at the latest: no
 //! test can hang. Everything stops when it is dropped. The gateway itself is started by `gateway.rs`.
 
+#[cfg(feature = "authority")]
+pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod corpus;
 pub(crate) mod frames;
@@ -21,6 +23,8 @@ pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "authority")]
+pub(crate) use authority::RunningAuthority;
 pub(crate) use client::Client;
 pub(crate) use gateway::{Gateway, Process};
 pub(crate) use http2::Http2Client;
