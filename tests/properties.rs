@@ -35,3 +35,5 @@ mod key_sets;
 mod generated;
 #[path = "properties/readings.rs"]
 mod readings;
+#[path = "properties/places.rs"]
+mod places;

@@ -13,6 +13,7 @@ mod revocations;
 mod route;
 mod step_up;
 mod trusted;
+mod tokens;
 mod upstream;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub(super) use listener::{Listener, Tls};
 pub(super) use revocations::{Push, Revocations};
 pub(super) use route::{Require, Route, Rule};
 pub(super) use step_up::{StepUp, StepUpRule, StepUpWord};
+pub(super) use tokens::{Elsewhere, Encoding, TokenFrom, Tokens};
 pub(super) use trusted::{Path, Paths, Trusted, TrustedIssuer};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
@@ -195,13 +197,17 @@ pub(super) struct Limits {
     pub(super) body_bytes: Option<Placed<Size>>,
     /// Open client connections. Default 10000, at most 100000.
     pub(super) connections: Option<Placed<u64>>,
-    /// Open connections of one client address; of IPv6, of one /64. Default: no such bound; at most 100000.
+    /// Open connections of one client address, that of a PROXY header where there is one; of IPv6, of one /64. Default:
+    /// no such bound; at most 100000.
     pub(super) connections_per_address: Option<Placed<u64>>,
     /// Requests of one connection before the client has to open another. Default 10000, at most 1000000000.
     pub(super) requests_per_connection: Option<Placed<u64>>,
     /// Bytes of a request body in each second that the client is waited for, after 5 seconds; 0B for any. Not asked of
     /// gRPC, nor once the upstream has begun to answer. Default 240B, at most 1MiB.
     pub(super) body_rate: Option<Placed<Size>>,
+    /// Bytes of a response in each second that the client does not take what is there, after 5 seconds; 0B for any.
+    /// Default 240B, at most 1MiB.
+    pub(super) response_rate: Option<Placed<Size>>,
     /// Streams that the client of one HTTP/2 connection may reset in 10 seconds. Default 200, at most 100000.
     pub(super) http2_resets: Option<Placed<u64>>,
     /// Concurrent streams of one HTTP/2 connection. Default 100, at most 250.
@@ -222,6 +228,7 @@ impl Mirror for Limits {
             connections_per_address: keys.optional("connections_per_address"),
             requests_per_connection: keys.optional("requests_per_connection"),
             body_rate: keys.optional("body_rate"),
+            response_rate: keys.optional("response_rate"),
             http2_resets: keys.optional("http2_resets"),
             http2_streams: keys.optional("http2_streams"),
             upstream_connections: keys.optional("upstream_connections"),

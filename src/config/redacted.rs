@@ -12,10 +12,10 @@ use super::{DpopSettings, Settings};
 use crate::control::{IssuerSettings, KeySource, RevocationSettings};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
-use crate::policy::{Conditions, RequirementPlan};
+use crate::policy::{Conditions, RequirementPlan, TokenPlace};
 use crate::snapshot::{ApiPlan, IssuerPlan, RoutePlan, ServerAddress, UpstreamPlan, UpstreamProtocol};
 use crate::telemetry::AccessLogOutput;
-use crate::token::{ClaimPath, Unencrypted};
+use crate::token::{ClaimPath, ProtocolForm, Unencrypted};
 
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
@@ -130,6 +130,7 @@ fn limits(settings: &Settings) -> Value {
         "connections_per_address": limits.connections_per_address,
         "requests_per_connection": limits.requests_per_connection,
         "body_rate": show_size(limits.body_rate.into()),
+        "response_rate": show_size(limits.response_rate.into()),
         "http2_resets": limits.http2_resets,
         "http2_streams": limits.http2_streams,
         "upstream_connections": limits.upstream_connections,
@@ -193,6 +194,7 @@ fn api(api: &ApiPlan) -> Value {
         "mode": name(api.mode),
         "leeway": show_period(api.leeway),
         "max_age": api.max_age.map(show_period),
+        "tokens": {"from": token_places(&api.token_places)},
         "upstream": upstream(&api.upstream),
         "forward": {"token": name(api.forward.token), "identity_headers": headers},
         "cors_preflight": name(api.forward.cors_preflight),
@@ -229,6 +231,27 @@ fn trusted(api: &ApiPlan, issuer: &IssuerPlan) -> Value {
         "subject_from": text(&reading.subject),
         "token_id_from": text(&reading.token_id),
     })
+}
+
+/// No place says `authorization`.
+fn token_places(places: &[TokenPlace]) -> Value {
+    let place = |place: &TokenPlace| match place {
+        TokenPlace::Authorization => json!("authorization"),
+        TokenPlace::Header { name, scheme } => json!({"header": name.as_str(), "scheme": scheme}),
+        TokenPlace::Cookie { name, origins } => json!({"cookie": name, "origins": origins}),
+        TokenPlace::WebSocketProtocol(ProtocolForm::After(marker)) => json!({"websocket_protocol": marker}),
+        TokenPlace::WebSocketProtocol(ProtocolForm::Prefix(prefix)) => {
+            json!({"websocket_prefix": prefix, "encoding": "plain"})
+        }
+        TokenPlace::WebSocketProtocol(ProtocolForm::EncodedPrefix(prefix)) => {
+            json!({"websocket_prefix": prefix, "encoding": "base64url"})
+        }
+        TokenPlace::Query(name) => json!({"query": name}),
+    };
+    match places {
+        [] => json!(["authorization"]),
+        places => places.iter().map(place).collect(),
+    }
 }
 
 fn upstream(upstream: &UpstreamPlan) -> Value {

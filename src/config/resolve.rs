@@ -16,6 +16,7 @@ mod revocations;
 mod route;
 mod step_up;
 mod trusted;
+mod tokens;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -189,6 +190,15 @@ fn limits(written: Option<&Limits>, faults: &mut Vec<Fault>) -> net::Limits {
     let rate = written.body_rate.as_ref();
     let rate = size("body_rate", rate, limits.body_rate.into(), (0, 1 << 20), faults);
     limits.body_rate = u32::try_from(rate).unwrap_or(limits.body_rate);
+    let rate = written.response_rate.as_ref();
+    let rate = size(
+        "response_rate",
+        rate,
+        limits.response_rate.into(),
+        (0, 1 << 20),
+        faults,
+    );
+    limits.response_rate = u32::try_from(rate).unwrap_or(limits.response_rate);
     counts(written, &mut limits, faults);
     limits
 }

@@ -15,6 +15,7 @@ mod grpc;
 mod headers;
 mod hex;
 mod pace;
+mod places;
 mod pool;
 mod record;
 mod refused;

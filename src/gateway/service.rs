@@ -281,7 +281,7 @@ impl Worker {
         };
         let source =
             source.unwrap_or_else(|| Box::new(Provenance::of(&connection, &parts.headers, || self.random())));
-        headers::to_upstream(
+        let taken = headers::to_upstream(
             &mut parts,
             &view.snapshot,
             target,
@@ -316,7 +316,7 @@ impl Worker {
                     in_time.unwrap_or(Err(Failed::too_late(chosen)))
                 }
             };
-            match forwarded {
+            let mut response = match forwarded {
                 Ok(forwarded) if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     record.went_to(&servers, forwarded.server);
                     let opened =
@@ -360,7 +360,11 @@ impl Worker {
                     record.went_to(&servers, server);
                     failed(reason, route_id, &view, &reply, record)
                 }
+            };
+            if let Some(taken) = taken {
+                taken.complete(response.status(), response.headers_mut());
             }
+            response
         }))
     }
 }

@@ -22,6 +22,8 @@ pub struct RequestHead<'a> {
     pub authority: &'a str,
     /// The path of the target, without the query.
     pub path: &'a str,
+    /// The query, where there is one.
+    pub query: Option<&'a str>,
     /// The header fields.
     pub headers: &'a HeaderMap,
 }
@@ -125,12 +127,18 @@ fn check_token(
     verify: &impl VerifyToken<Api>,
     now: UnixSeconds,
 ) -> Result<Permit, Denial> {
-    let values = head
-        .headers
-        .get_all(AUTHORIZATION)
-        .into_iter()
-        .map(http::HeaderValue::as_bytes);
-    let token = bearer_token(values).map_err(|error| Denial::on(route, Reason::from(error)))?;
+    let elsewhere;
+    let token = match &api.places {
+        None => {
+            let values = head.headers.get_all(AUTHORIZATION).into_iter();
+            bearer_token(values.map(http::HeaderValue::as_bytes))
+                .map_err(|error| Denial::on(route, Reason::from(error)))?
+        }
+        Some(places) => {
+            elsewhere = places.find(head).map_err(|reason| Denial::on(route, reason))?;
+            elsewhere.token()
+        }
+    };
     if token.scheme() == Scheme::Dpop && !api.takes_proofs() {
         return Err(Denial::on(route, Reason::MissingToken));
     }

@@ -29,6 +29,7 @@ pub enum Reason {
     MissingToken,
     MultipleTokens,
     MalformedAuthorization,
+    CrossSite,
     MalformedToken,
     TokenTooLarge,
     UnsupportedAlg,
@@ -141,7 +142,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 61] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
@@ -157,6 +158,7 @@ impl Reason {
         Self::MissingToken,
         Self::MultipleTokens,
         Self::MalformedAuthorization,
+        Self::CrossSite,
         Self::MalformedToken,
         Self::TokenTooLarge,
         Self::UnsupportedAlg,
@@ -222,8 +224,9 @@ impl Reason {
             Self::RequestTimeout => facts("request_timeout", 408, C::None, S::Forward, "the request body did not arrive in time"),
             Self::ExpectationFailed => facts("expectation_failed", 417, C::None, S::Request, "no expectation but 100-continue is met"),
             Self::MissingToken => facts("missing_token", 401, C::Bare, S::Bearer, "an access token is required"),
-            Self::MultipleTokens => facts("multiple_tokens", 400, C::InvalidRequest, S::Bearer, "there is more than one Authorization header"),
-            Self::MalformedAuthorization => facts("malformed_authorization", 400, C::InvalidRequest, S::Bearer, "the Authorization header cannot be read"),
+            Self::MultipleTokens => facts("multiple_tokens", 400, C::InvalidRequest, S::Bearer, "there is more than one token"),
+            Self::MalformedAuthorization => facts("malformed_authorization", 400, C::InvalidRequest, S::Bearer, "what stands in the place of the token cannot be read"),
+            Self::CrossSite => facts("cross_site", 403, C::None, S::Bearer, "a cookie does not authorise what another site asks for"),
             Self::MalformedToken => facts("malformed_token", 401, C::InvalidToken, S::Token, "the token cannot be read"),
             Self::TokenTooLarge => facts("token_too_large", 401, C::InvalidToken, S::Token, "the token is too large"),
             Self::UnsupportedAlg => facts("unsupported_alg", 401, C::InvalidToken, S::Token, "the algorithm of the token is not supported"),
@@ -274,7 +277,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 60]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 61]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::handoff::KeyMisses;
 use super::metadata::metadata;
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::policy::{
     Api, ApiId, Mode, OnExpiry, PathForms, Possession, Profile, Realm, Requirement, Route, RouteTableBuilder,
-    Undefined,
+    TokenPlace, TokenPlaces, Undefined,
 };
 use crate::token::{
     KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier, VerifierSettings,
@@ -117,6 +117,12 @@ pub fn compile(
             .map(|(issuer, keys)| (issuer.as_str().into(), Arc::clone(&keys.misses)))
             .collect(),
         reserved_headers: reserved.into_iter().collect(),
+        token_headers: plan
+            .apis
+            .iter()
+            .flat_map(|api| &api.token_places)
+            .filter_map(token_header)
+            .collect(),
     })
 }
 
@@ -179,6 +185,7 @@ fn add_api(
         )
         .with_encryption(plan.encryption.clone()),
         preflight: plan.forward.cors_preflight,
+        places: TokenPlaces::new(&plan.token_places, plan.public_url.as_deref()),
     });
     add_routes(builder, (position, id), plan, &scopes, faults);
 }
@@ -284,6 +291,13 @@ fn add_metadata(builder: &mut RouteTableBuilder, api: ApiId, plan: &ApiPlan) {
     }
 }
 
+fn token_header(place: &TokenPlace) -> Option<HeaderName> {
+    match place {
+        TokenPlace::Header { name, .. } => Some(name.clone()),
+        _ => None,
+    }
+}
+
 fn target(plan: &ApiPlan) -> Target {
     let upstream = &plan.upstream;
     let server = |address: &ServerAddress| Server {
@@ -300,6 +314,7 @@ fn target(plan: &ApiPlan) -> Target {
         timeout: upstream.timeout,
         idle_timeout: upstream.idle_timeout,
         token: plan.forward.token,
+        places: TokenPlaces::new(&plan.token_places, plan.public_url.as_deref()),
         identity_headers: plan.forward.identity_headers.clone(),
         public_url: plan.public_url.as_deref().map(Arc::from),
     }

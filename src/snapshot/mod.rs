@@ -28,7 +28,7 @@ pub use upstream::{
 };
 
 pub use crate::policy::Preflight;
-use crate::policy::{ApiId, RouteTable};
+use crate::policy::{ApiId, RouteTable, TokenPlaces};
 use handoff::KeyMisses;
 
 /// One whole state of the policy. A request sees exactly one.
@@ -47,6 +47,8 @@ pub struct Snapshot {
     /// Every header, in lower case with `-` for `_`, that carries identity to some upstream. Stripped from every
     /// request, on every route.
     pub reserved_headers: Vec<Box<str>>,
+    /// Every header that carries tokens to some API beside `Authorization`. No trailer may have such a name.
+    pub token_headers: Vec<HeaderName>,
 }
 
 /// Where the requests of an API go, and what is done to their heads.
@@ -66,7 +68,9 @@ pub struct Target {
     pub timeout: Duration,
     /// Between two parts of a body.
     pub idle_timeout: Duration,
-    /// What becomes of `Authorization`.
+    /// Where tokens come from; `None`: from `Authorization` alone.
+    pub places: Option<Box<TokenPlaces>>,
+    /// What becomes of the token.
     pub token: TokenForwarding,
     /// Claims that are passed on.
     pub identity_headers: Vec<IdentityHeader>,

@@ -13,6 +13,7 @@ mod jwk;
 mod jws;
 mod keys;
 mod path;
+mod places;
 mod principal;
 mod proofs;
 mod reading;
@@ -20,7 +21,7 @@ mod revocation;
 mod scope;
 mod verify;
 
-pub use bearer::{BearerError, BearerToken, Scheme, bearer_token};
+pub use bearer::{BearerError, BearerToken, Scheme, bearer_token, header_token};
 pub use binding::{Binding, ProofError, Thumbprint};
 pub use dpop::{PROOF_ALGORITHMS, Proof, ProofScope, ProofTimes, check_first_proof, check_proof};
 pub use json::{Json, JsonError, Number};
@@ -32,6 +33,10 @@ pub use jwk::{JwksError, KeySet, SkippedKey, WhySkipped};
 pub use jws::{Jws, MalformedJws};
 pub use keys::{VerificationKey, VerificationKeys};
 pub use path::{ClaimPath, PathFault};
+pub use places::{
+    ProtocolForm, cookie_token, protocol_token, query_token, without_cookie, without_parameter,
+    without_protocol,
+};
 pub use principal::Principal;
 pub use proofs::{ProofDesk, ProofSettings};
 pub use reading::{GrantedBy, IssuerKind, Reading};

@@ -4,6 +4,7 @@
 //! fetched as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
 //! are signed with it, so that nothing of the path is skipped. It forwards nothing.
 
+mod place;
 mod report;
 
 use std::collections::HashMap;
@@ -12,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::header::{AUTHORIZATION, HOST};
+use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use serde_json::Value;
@@ -79,15 +80,9 @@ pub fn run(
         token = Some(signed);
     }
     if let Some(token) = token {
-        // Whoever gives a proof means it.
-        let scheme = if parts.headers.contains_key("dpop") {
-            "DPoP"
-        } else {
-            "Bearer"
-        };
-        let value = HeaderValue::from_str(&format!("{scheme} {token}"))
-            .map_err(|_invalid| usage("the token has characters that a header cannot have"))?;
-        parts.headers.append(AUTHORIZATION, value);
+        let api = api_of(&snapshot.table, &parts, settings);
+        let places = api.and_then(|api| api.places.as_deref());
+        place::put(&mut parts, places, &token)?;
     }
     let certificate = described.certificate.as_deref().map(Thumbprint::of);
     let direct = Direct::new(settings, lists(settings)?, certificate);

@@ -8,11 +8,11 @@ use http::request::Parts;
 use serde::Serialize;
 
 use super::{Described, route_of};
-use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable};
+use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable, TokenPlaces};
 use crate::token::{Json, Number, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 25] = [
+const CHECKS: [(&str, &[Reason]); 26] = [
     (
         "request",
         &[
@@ -33,6 +33,7 @@ const CHECKS: [(&str, &[Reason]); 25] = [
             Reason::MalformedAuthorization,
         ],
     ),
+    ("same site", &[Reason::CrossSite]),
     ("token form", &[Reason::TokenTooLarge, Reason::MalformedToken]),
     ("encryption", &[Reason::Unencrypted, Reason::DecryptionFailed]),
     ("algorithm", &[Reason::UnsupportedAlg, Reason::AlgMismatch]),
@@ -149,7 +150,11 @@ pub(super) fn explanation(
         )
     });
     Explanation {
-        request: described.request.clone(),
+        // The query has no part in it, unless it has the token.
+        request: match described.request.split_once('?') {
+            Some((request, _)) => format!("{request}?…"),
+            None => described.request.clone(),
+        },
         host: String::from_utf8_lossy(parts.headers.get(HOST).map_or(b"", HeaderValue::as_bytes)).into(),
         api: api.map(|api| api.identifier.to_string()),
         route: route.map(|route| route.pattern.to_string()),
@@ -232,6 +237,9 @@ fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>, is_
             .position(|(_, reasons)| reasons.contains(&failing(denial)))
     });
     let is_asked = |check: &str| match check {
+        "same site" => api
+            .and_then(|api| api.places.as_deref())
+            .is_some_and(TokenPlaces::has_cookie),
         "revocation" => is_listed,
         "binding" => api.is_some_and(|api| api.possession.is_some()),
         check if check.starts_with("proof") => api.is_some_and(Api::takes_proofs),

@@ -58,6 +58,8 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<UpstreamTls>();
     the_same_keys::<Health>();
     the_same_keys::<Dpop>();
+    the_same_keys::<Elsewhere>();
+    the_same_keys::<Tokens>();
     the_same_keys::<Ejection>();
     the_same_keys::<Forward>();
     the_same_keys::<Revocations>();
@@ -87,6 +89,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "CertificatePair",
         "Dpop",
         "Ejection",
+        "Elsewhere",
         "Export",
         "Follow",
         "Forward",
@@ -104,6 +107,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Tls",
         "TokenCache",
         "TrustedIssuer",
+        "Tokens",
         "UpstreamServers",
         "UpstreamTls",
     ]);
