@@ -277,7 +277,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 60]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 61]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 
