@@ -154,9 +154,9 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
                 followed: followed.clone(),
                 tell,
             };
-            Some(RunningAuthority::start(
-                authority, listener, tls, &readiness, told,
-            )?)
+            let running = RunningAuthority::start(authority, listener, tls, &readiness, told)?;
+            running.authority.count_with(&metrics);
+            Some(running)
         }
         _ => None,
     };
