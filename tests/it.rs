@@ -98,6 +98,9 @@ mod draining;
 #[path = "it/dpop.rs"]
 mod dpop;
 
+#[path = "it/introspection.rs"]
+mod introspection;
+
 #[path = "it/mtls.rs"]
 mod mtls;
 

@@ -5,6 +5,7 @@
 
 mod api;
 mod dpop;
+mod introspection;
 mod issuer;
 mod listener;
 mod route;
@@ -12,6 +13,7 @@ mod upstream;
 
 pub(super) use api::{Api, Definition, Forward};
 pub(super) use dpop::Dpop;
+pub(super) use introspection::{AssertionAlg, Authentication, Endpoint, Introspection};
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
 pub(super) use route::{Require, Route, Rule, StepUpRule};

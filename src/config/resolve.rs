@@ -7,6 +7,7 @@ mod api;
 mod definition;
 mod dpop;
 mod encryption;
+mod introspection;
 mod issuer;
 mod listener;
 mod requirement;
@@ -15,18 +16,19 @@ mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::DpopSettings;
 use super::address::overlap;
 use super::bounds::{SHORTEST, count, period, size};
 use super::faults::Fault;
-use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
+use super::file::{self, AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
 use crate::control::IssuerSettings;
 use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{self, Expiry, ListenerSettings, TrustedProxies};
-use crate::snapshot::Plan;
+use crate::snapshot::{IntrospectionEndpoint, Plan};
 use crate::telemetry::{AccessLogOutput, AccessLogSettings};
 
 /// Everything of `Settings` but the files, which are known only at the end.
@@ -61,7 +63,13 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         listeners: listeners.iter().map(|listener| listener.address).collect(),
         admin,
     };
-    let apis = api::apis(&file.apis, &issuers, &own, files, faults);
+    let endpoints = introspection::endpoints(&file.issuers, files, faults);
+    let known = Known {
+        issuers: &file.issuers,
+        endpoints: &endpoints,
+        own: &own,
+    };
+    let apis = api::apis(&file.apis, &known, files, faults);
     let issuers = issuer::with_sources(issuers, &file.issuers, &apis);
     let plan = Plan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
@@ -91,6 +99,13 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
 struct Own {
     listeners: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
+}
+
+/// What APIs are held against.
+struct Known<'a> {
+    issuers: &'a [file::Issuer],
+    endpoints: &'a [Arc<IntrospectionEndpoint>],
+    own: &'a Own,
 }
 
 fn admin(

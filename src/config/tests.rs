@@ -1,6 +1,7 @@
 //! Tests of whole configurations, without a disk and without an environment.
 
 mod encryption;
+mod introspection;
 mod listeners;
 
 use std::collections::HashMap;
@@ -991,6 +992,7 @@ fn examples_are_valid_and_fit_the_schema() {
         "auth0.yaml",
         "bound-tokens.yaml",
         "hs256.yaml",
+        "opaque-tokens.yaml",
         "report-mode.yaml",
         "streams.yaml",
         "tls.yaml",

@@ -1,8 +1,7 @@
 //! The cache of verified tokens in front of `Verifier::verify`.
 //!
 //! It holds facts, never decisions: a hit is asked again for its times, and its binding and the route are asked in any
-//! case. The key is a
-//! keyed digest of the whole token, the API and the generation of the snapshot, so neither a changed key set nor a
+//! case. The key is a keyed digest of the whole token, the API and the generation of the snapshot, so neither a changed key set nor a
 //! changed definition can meet an old entry, and no token stays in memory. Refused tokens are not kept.
 
 use std::cell::RefCell;
@@ -14,6 +13,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use moka::sync::Cache;
 use prometheus::Histogram;
 
+use super::introspection::{Known, KnownTokens};
 use super::sanitize::SanitizedHead;
 use crate::policy::Api;
 use crate::telemetry::{CacheMetrics, Metrics, Stage};
@@ -25,8 +25,9 @@ const LONGEST: Duration = Duration::from_secs(300);
 /// One for each value of a byte.
 const RECENT: usize = 256;
 
-type Digest = [u8; 16];
-type Principals = Cache<Digest, Arc<Principal>, BuildHasherDefault<FirstBytes>>;
+pub(super) type Digest = [u8; 16];
+pub(super) type DigestMap<V> = Cache<Digest, V, BuildHasherDefault<FirstBytes>>;
+type Principals = DigestMap<Arc<Principal>>;
 
 /// Verified tokens of all workers.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct VerifiedTokens {
     cache: Option<Principals>,
     /// Random, and never leaves the process.
     key: LessSafeKey,
+    /// What issuers have said of tokens.
+    pub(super) introspected: KnownTokens,
     metrics: CacheMetrics,
     verify_timer: Histogram,
 }
@@ -61,6 +64,13 @@ pub(super) struct CachedVerifier<'a> {
 pub(super) struct OpenedVerifier<'a> {
     pub(super) cached: CachedVerifier<'a>,
     pub(super) opened: &'a OpenedToken,
+}
+
+/// Takes what an issuer has said of the token of this very request, in the same snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IntrospectedVerifier<'a> {
+    pub(super) cached: CachedVerifier<'a>,
+    pub(super) known: &'a Known,
 }
 
 impl RecentTokens {
@@ -106,6 +116,7 @@ impl VerifiedTokens {
         Some(Self {
             cache,
             key,
+            introspected: KnownTokens::new(entries, metrics.cache("introspection")),
             metrics: metrics.cache("token"),
             verify_timer: metrics.stage(Stage::Verify),
         })
@@ -117,6 +128,7 @@ impl VerifiedTokens {
         self.metrics
             .entries
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.introspected.count_entries();
     }
 
     /// Counts a token that was verified anew, and keeps it where it is good.
@@ -137,7 +149,7 @@ impl VerifiedTokens {
     /// The tag of AES-GCM over the token, with snapshot and API as the nonce: GHASH, which is a universal hash under the
     /// secret key. Whoever does not have the key finds two tokens with one tag no better than by guessing 128 bits, and
     /// tags are seen by nobody, which is what makes a nonce that serves for many tokens harmless.
-    fn digest(&self, generation: u64, api: &Api, token: &str) -> Option<Digest> {
+    pub(super) fn digest(&self, generation: u64, api: &Api, token: &str) -> Option<Digest> {
         let mut nonce = [0; 12];
         let (first, last) = nonce.split_at_mut(8);
         first.copy_from_slice(&generation.to_le_bytes());
@@ -168,10 +180,15 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
             }
             return Ok(principal);
         }
+        if api.verifier.introspection().is_some()
+            && let Some(known) = self.tokens.introspected.get(&digest)
+        {
+            return known.at(api, now);
+        }
         let started = Instant::now();
         match api.verifier.verify(token, now) {
-            // Whoever opens it comes back, and is counted then.
-            Err(TokenError::Sealed(sealed)) => Err(TokenError::Sealed(sealed)),
+            // Whoever opens it, or asks about it, comes back, and is counted then.
+            Err(error @ (TokenError::Sealed(_) | TokenError::Opaque(_))) => Err(error),
             verified => self.tokens.admit(cache, digest, started, verified),
         }
     }
@@ -207,9 +224,23 @@ impl VerifyToken<Api> for OpenedVerifier<'_> {
     }
 }
 
+impl VerifyToken<Api> for IntrospectedVerifier<'_> {
+    fn verify(&self, api: &Api, _token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError> {
+        self.known.at(api, now)
+    }
+
+    fn proofs(&self) -> Option<&ProofDesk> {
+        self.cached.proofs()
+    }
+
+    fn certificate(&self) -> Option<Thumbprint> {
+        self.cached.certificate()
+    }
+}
+
 /// A digest is as good as random: its first bytes are its hash.
 #[derive(Debug, Default)]
-struct FirstBytes(u64);
+pub(super) struct FirstBytes(u64);
 
 impl Hasher for FirstBytes {
     fn write(&mut self, bytes: &[u8]) {

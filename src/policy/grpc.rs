@@ -46,6 +46,7 @@ impl Reason {
                 GrpcStatus::ResourceExhausted
             }
             Self::KeysUnavailable
+            | Self::IntrospectionUnavailable
             | Self::UpstreamConnect
             | Self::UpstreamProtocol
             | Self::UpstreamUnhealthy => GrpcStatus::Unavailable,
@@ -68,6 +69,7 @@ impl Reason {
             | Self::TooOld
             | Self::MissingClaim
             | Self::MalformedClaim
+            | Self::Inactive
             | Self::StepUpRequired
             | Self::DpopMissing
             | Self::DpopDowngrade

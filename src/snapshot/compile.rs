@@ -10,13 +10,14 @@ use http::Method;
 
 use super::handoff::KeyMisses;
 use super::metadata::metadata;
-use super::{ApiPlan, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target};
+use super::{ApiPlan, IntrospectionEndpoint, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target};
 use crate::policy::{
     Api, ApiId, Mode, OnExpiry, PathForms, Possession, Realm, Requirement, Route, RouteTableBuilder,
     ScopeSource,
 };
 use crate::token::{
-    KeySet, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier, VerifierSettings,
+    Introspection, KeySet, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier,
+    VerifierSettings,
 };
 
 /// What is known of the keys of an issuer.
@@ -102,6 +103,7 @@ pub fn compile(
         config_hash: Arc::clone(&settings.config_hash),
         table: builder.build(),
         targets: plan.apis.iter().map(target).collect(),
+        introspection: plan.apis.iter().map(introspection_endpoint).collect(),
         misses: keys
             .iter()
             .map(|(issuer, keys)| (issuer.as_str().into(), Arc::clone(&keys.misses)))
@@ -162,7 +164,8 @@ fn add_api(
             secret,
             issuers,
         )
-        .with_encryption(plan.encryption.clone()),
+        .with_encryption(plan.encryption.clone())
+        .with_introspection(introspection(plan)),
         preflight: plan.forward.cors_preflight,
     });
     add_routes(builder, (position, id), plan, &scopes, faults);
@@ -245,6 +248,19 @@ fn add_metadata(builder: &mut RouteTableBuilder, api: ApiId, plan: &ApiPlan) {
         };
         builder.route_where_free(route, pattern, &plan.hosts);
     }
+}
+
+fn introspection(plan: &ApiPlan) -> Option<Introspection> {
+    let introspection = plan.introspection.as_ref()?;
+    Some(Introspection {
+        issuer: Arc::clone(&introspection.endpoint.issuer),
+        tokens: introspection.tokens,
+        audience: introspection.audience,
+    })
+}
+
+fn introspection_endpoint(plan: &ApiPlan) -> Option<Arc<IntrospectionEndpoint>> {
+    Some(Arc::clone(&plan.introspection.as_ref()?.endpoint))
 }
 
 fn target(plan: &ApiPlan) -> Target {

@@ -5,6 +5,7 @@ mod tunnel;
 mod stage;
 mod families;
 mod metrics;
+mod introspection;
 mod route_metrics;
 mod access_log;
 mod line;
@@ -12,6 +13,7 @@ mod health;
 
 pub use access_log::{AccessLog, AccessRecord};
 pub use health::{Missing, Readiness};
+pub use introspection::IntrospectionMetrics;
 pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, UnknownKid, UpstreamMetrics};
 pub use route_metrics::{Decision, RouteMetrics, Source};
 pub use settings::{AccessLogOutput, AccessLogSettings};

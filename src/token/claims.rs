@@ -15,6 +15,21 @@ pub(super) fn text<'a>(claims: &'a Json, name: &'static str) -> Result<Option<&'
     }
 }
 
+/// `client_id` of RFC 9068 and `azp` of the Auth0 profile are one thing; a token that carries both must not disagree.
+pub(super) fn client_id(claims: &Json) -> Result<Option<&str>, TokenError> {
+    match (text(claims, "client_id")?, text(claims, "azp")?) {
+        (Some(client_id), Some(azp)) if client_id != azp => Err(TokenError::MalformedClaim("azp")),
+        (client_id, azp) => Ok(client_id.or(azp)),
+    }
+}
+
+/// Whether there is what ID tokens and logout tokens carry and access tokens do not; they share key, issuer and `typ`.
+pub(super) fn are_of_id_token(claims: &Json) -> bool {
+    ["nonce", "at_hash", "c_hash", "events"]
+        .iter()
+        .any(|name| claims.get(name).is_some())
+}
+
 /// A NumericDate. A fraction is cut off, and what does not fit is clamped: no arithmetic on it can overflow into the
 /// other direction.
 pub(super) fn date(claims: &Json, name: &'static str) -> Result<Option<UnixSeconds>, TokenError> {

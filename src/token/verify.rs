@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::binding::binding;
+use super::introspection::{Introspection, OpaqueToken};
 use super::json::Json;
 use super::jwe::{self, Encryption, OpenedToken, SealedToken, Unencrypted};
 use super::jws::Jws;
@@ -24,15 +25,17 @@ pub struct Verifier {
     alg: SigningAlg,
     is_rfc9068: bool,
     /// What bound tokens are held against; `None`: they are refused.
-    proofs: Option<PopMechanism>,
-    audience: Box<str>,
+    pub(super) proofs: Option<PopMechanism>,
+    pub(super) audience: Box<str>,
     max_bytes: usize,
     times: TimeRules,
-    scopes: Arc<ScopeTable>,
+    pub(super) scopes: Arc<ScopeTable>,
     /// The key of an HS* API; then the issuers have none.
     secret: Option<VerificationKey>,
     issuers: Vec<TrustedIssuer>,
     encryption: Option<Encryption>,
+    /// Whether, and whom, to ask about tokens.
+    pub(super) introspection: Option<Introspection>,
 }
 
 /// An issuer whose tokens an API accepts.
@@ -97,6 +100,7 @@ impl Verifier {
             secret,
             issuers,
             encryption: None,
+            introspection: None,
         }
     }
 
@@ -106,14 +110,34 @@ impl Verifier {
         Self { encryption, ..self }
     }
 
+    /// The same for an API that asks about tokens.
+    #[must_use]
+    pub fn with_introspection(self, introspection: Option<Introspection>) -> Self {
+        Self {
+            introspection,
+            ..self
+        }
+    }
+
+    /// Whether, and whom, to ask about tokens.
+    pub fn introspection(&self) -> Option<&Introspection> {
+        self.introspection.as_ref()
+    }
+
     /// The issuers that are trusted.
     pub fn issuers(&self) -> &[TrustedIssuer] {
         &self.issuers
     }
 
-    /// Verifies a compact token. One that is encrypted comes back as [`TokenError::Sealed`].
+    /// Verifies a compact token. One that is encrypted comes back as [`TokenError::Sealed`], one that has to be asked
+    /// about as [`TokenError::Opaque`].
     pub fn verify(&self, token: &str, now: UnixSeconds) -> Result<Principal, TokenError> {
         self.check_length(token)?;
+        if let Some(introspection) = &self.introspection
+            && introspection.takes(token)
+        {
+            return Err(TokenError::Opaque(Arc::new(OpaqueToken::new(token))));
+        }
         if jwe::is_encrypted(token) {
             let encryption = self.encryption.as_ref();
             let encryption = encryption.ok_or(TokenError::Malformed(
@@ -261,7 +285,7 @@ impl Verifier {
             return Err(TokenError::AudienceMismatch);
         }
         let subject = claims::text(&claims, "sub")?.map(Box::from);
-        let client_id = client_id(&claims)?.map(Box::from);
+        let client_id = claims::client_id(&claims)?.map(Box::from);
         let issued_at = claims::date(&claims, "iat")?;
         let expires_at = claims::date(&claims, "exp")?.ok_or(TokenError::MissingClaim("exp"))?;
         let token_id = claims::text(&claims, "jti")?;
@@ -271,11 +295,7 @@ impl Verifier {
             claims::text(&claims, "client_id")?.ok_or(TokenError::MissingClaim("client_id"))?;
             issued_at.ok_or(TokenError::MissingClaim("iat"))?;
             token_id.ok_or(TokenError::MissingClaim("jti"))?;
-        } else if ["nonce", "at_hash", "c_hash", "events"]
-            .iter()
-            .any(|name| claims.get(name).is_some())
-        {
-            // What ID tokens and logout tokens carry and access tokens do not; they share key, issuer and `typ`.
+        } else if claims::are_of_id_token(&claims) {
             return Err(TokenError::WrongType);
         }
         let binding = binding(&claims, self.proofs)?;
@@ -292,13 +312,5 @@ impl Verifier {
             binding,
             claims,
         })
-    }
-}
-
-/// `client_id` of RFC 9068 and `azp` of the Auth0 profile are one thing; a token that carries both must not disagree.
-fn client_id(claims: &Json) -> Result<Option<&str>, TokenError> {
-    match (claims::text(claims, "client_id")?, claims::text(claims, "azp")?) {
-        (Some(client_id), Some(azp)) if client_id != azp => Err(TokenError::MalformedClaim("azp")),
-        (client_id, azp) => Ok(client_id.or(azp)),
     }
 }

@@ -1,9 +1,10 @@
 //! `scopegate explain`: the production decision on a described request, check by check.
 //!
 //! It compiles the configuration as `run` does and calls the same `decide`. With `--token` the keys of the issuers are
-//! fetched as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
+//! fetched, and an issuer is asked about it, as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
 //! are signed with it, so that nothing of the path is skipped. It forwards nothing.
 
+mod introspect;
 mod report;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::snapshot::{CompileSettings, IssuerKeys, Snapshot, compile};
 use crate::token::{
     KeySet, Principal, ProofDesk, Thumbprint, TokenError, Unencrypted, UnixSeconds, VerifyToken,
 };
+use introspect::Introspected;
 use report::{explanation, print};
 
 /// A request in words.
@@ -72,7 +74,7 @@ pub fn run(
         && let Some(api) = api_of(&snapshot.table, &parts, settings)
     {
         let (signed, keys) = signed_claims(settings, api, claims)?;
-        snapshot = compiled(&with_unencrypted(settings), &keys)?;
+        snapshot = compiled(&with_plain_tokens(settings), &keys)?;
         token = Some(signed);
     }
     if let Some(token) = token {
@@ -86,9 +88,10 @@ pub fn run(
             .map_err(|_invalid| usage("the token has characters that a header cannot have"))?;
         parts.headers.append(AUTHORIZATION, value);
     }
-    let certificate = described.certificate.as_deref().map(Thumbprint::of);
-    let decision = decision(&snapshot.table, &parts, settings, certificate);
-    let explanation = explanation(&snapshot.table, described, &parts, &decision);
+    let direct = Direct::new(settings, described);
+    let first = decision(&snapshot.table, &parts, settings, &direct);
+    let (decision, introspected) = introspect::decision(first, &snapshot, &parts, settings, &direct)?;
+    let explanation = explanation(&snapshot.table, described, &parts, &decision, introspected);
     match output {
         Output::Text => print(&explanation, out)?,
         Output::Json => {
@@ -126,7 +129,7 @@ impl VerifyToken<Api> for Direct {
 impl Direct {
     /// The process that made a nonce is another one, unless they share a secret: without it none can be checked, and
     /// what is asked for is shown.
-    fn new(settings: &Settings, certificate: Option<Thumbprint>) -> Self {
+    fn new(settings: &Settings, described: &Described) -> Self {
         let nonce_key = settings
             .dpop
             .nonce_secret
@@ -134,7 +137,7 @@ impl Direct {
             .map_or(&[][..], Secret::expose);
         Self {
             proofs: ProofDesk::new(&settings.dpop.proofs, &[], nonce_key),
-            certificate,
+            certificate: described.certificate.as_deref().map(Thumbprint::of),
         }
     }
 }
@@ -167,16 +170,15 @@ fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snaps
     })
 }
 
-/// The settings under which claims are asked about: a token is made of them, and nobody encrypts it.
-fn with_unencrypted(settings: &Settings) -> Settings {
+/// The settings under which claims are asked about: a signed token is made of them, nobody encrypts it, and no issuer
+/// knows of it.
+fn with_plain_tokens(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
-    for encryption in settings
-        .plan
-        .apis
-        .iter_mut()
-        .filter_map(|api| api.encryption.as_mut())
-    {
-        encryption.unencrypted = Unencrypted::Accept;
+    for api in &mut settings.plan.apis {
+        api.introspection = None;
+        if let Some(encryption) = &mut api.encryption {
+            encryption.unencrypted = Unencrypted::Accept;
+        }
     }
     settings
 }
@@ -234,18 +236,18 @@ fn decision(
     table: &RouteTable,
     parts: &Parts,
     settings: &Settings,
-    certificate: Option<Thumbprint>,
+    verify: &impl VerifyToken<Api>,
 ) -> Decision {
-    let direct = Direct::new(settings, certificate);
     match SanitizedHead::read(parts, &settings.limits) {
-        Ok(head) => decide(table, head.request_head(), &direct, unix_now()),
+        Ok(head) => decide(table, head.request_head(), verify, unix_now()),
         Err(reason) => Decision::Refuse(Denial::of(reason)),
     }
 }
 
 /// The API whose route the request meets, found by asking without a token.
 fn api_of<'a>(table: &'a RouteTable, parts: &Parts, settings: &Settings) -> Option<&'a Api> {
-    let route = route_of(table, &decision(table, parts, settings, None))?;
+    let direct = Direct::new(settings, &Described::default());
+    let route = route_of(table, &decision(table, parts, settings, &direct))?;
     table.api(route.api)
 }
 

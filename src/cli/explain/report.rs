@@ -7,12 +7,12 @@ use http::header::HOST;
 use http::request::Parts;
 use serde::Serialize;
 
-use super::{Described, route_of};
+use super::{Described, Introspected, route_of};
 use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable};
 use crate::token::{Json, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 24] = [
+const CHECKS: [(&str, &[Reason]); 25] = [
     (
         "request",
         &[
@@ -34,6 +34,10 @@ const CHECKS: [(&str, &[Reason]); 24] = [
         ],
     ),
     ("token form", &[Reason::TokenTooLarge, Reason::MalformedToken]),
+    (
+        "introspection",
+        &[Reason::IntrospectionUnavailable, Reason::Inactive],
+    ),
     ("encryption", &[Reason::Unencrypted, Reason::DecryptionFailed]),
     ("algorithm", &[Reason::UnsupportedAlg, Reason::AlgMismatch]),
     ("token type", &[Reason::WrongType]),
@@ -124,6 +128,7 @@ pub(super) fn explanation(
     described: &Described,
     parts: &Parts,
     decision: &Decision,
+    introspected: Introspected,
 ) -> Explanation {
     let route = route_of(table, decision);
     let api = route.and_then(|route| table.api(route.api));
@@ -152,7 +157,7 @@ pub(super) fn explanation(
         api: api.map(|api| api.identifier.to_string()),
         route: route.map(|route| route.pattern.to_string()),
         asks: route.map(asks),
-        checks: checks(route, api, denial),
+        checks: checks(route, api, denial, introspected),
         decision: word,
         reason: reason.name(),
         detail: denial.map(detail),
@@ -198,7 +203,12 @@ fn asks(route: &Route) -> String {
     }
 }
 
-fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> Vec<Check> {
+fn checks(
+    route: Option<&Route>,
+    api: Option<&Api>,
+    denial: Option<&Denial>,
+    introspected: Introspected,
+) -> Vec<Check> {
     let is_public = route.is_some_and(|route| !matches!(route.requirement, Requirement::Token(_)));
     let failed = denial.and_then(|denial| {
         CHECKS
@@ -209,6 +219,12 @@ fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> 
         "binding" => api.is_some_and(|api| api.possession.is_some()),
         check if check.starts_with("proof") => api.is_some_and(Api::takes_proofs),
         _ => true,
+    };
+    let is_opaque = introspected == Introspected::Yes;
+    let is_asked = |check: &str| match check {
+        "introspection" => is_opaque,
+        "encryption" | "algorithm" | "key" | "signature" => !is_opaque,
+        check => is_asked(check),
     };
     let result = |index: usize, check: &str| match failed {
         _ if is_public && index >= FIRST_TOKEN_CHECK => CheckResult::NotNeeded,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 
 use super::super::reader::{Keys, Mirror, Placed};
 use super::super::values::Period;
+use super::Endpoint;
 use crate::definition::{Node, refuse_null};
 
 /// Who issues tokens. The keys come by discovery unless one of `jwks_uri`, `jwks_file`, `jwks_inline` says otherwise.
@@ -21,22 +22,26 @@ pub(in super::super) struct Issuer {
     pub(in super::super) jwks_inline: Option<Node>,
     /// How fetched keys are kept current.
     pub(in super::super) jwks: Option<Jwks>,
+    /// How the issuer is asked about tokens (RFC 7662), by the APIs that have `introspection` too.
+    pub(in super::super) introspection: Option<Placed<Endpoint>>,
 }
 
 impl Mirror for Issuer {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["introspection", "algorithms"]);
+        keys.unsupported(&["algorithms"]);
         let issuer = keys.required("issuer");
         let jwks_uri = keys.optional("jwks_uri");
         let jwks_file = keys.optional("jwks_file");
         let jwks_inline = keys.optional("jwks_inline");
         let jwks = keys.optional("jwks");
+        let introspection = keys.optional("introspection");
         Some(Self {
             issuer: issuer?,
             jwks_uri,
             jwks_file,
             jwks_inline,
             jwks,
+            introspection,
         })
     }
 }

@@ -59,6 +59,8 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<Health>();
     the_same_keys::<Dpop>();
     the_same_keys::<Ejection>();
+    the_same_keys::<Endpoint>();
+    the_same_keys::<Introspection>();
     the_same_keys::<Forward>();
     the_same_keys::<Route>();
     the_same_keys::<Rule>();
@@ -81,9 +83,11 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "CertificatePair",
         "Dpop",
         "Ejection",
+        "Endpoint",
         "Export",
         "Forward",
         "Health",
+        "Introspection",
         "Issuer",
         "Jwks",
         "Limits",

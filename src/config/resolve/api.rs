@@ -7,42 +7,35 @@ use http::HeaderName;
 use super::super::address::{WebAddress, served_host};
 use super::super::bounds::period;
 use super::super::faults::Fault;
-use super::super::file::{Api, Forward};
+use super::super::file::{Api, Forward, Issuer};
 use super::super::reader::{Placed, repeated};
 use super::super::source::Files;
 use super::definition::Defined;
-use super::{DAY, Own, definition, route, upstream};
-use crate::control::IssuerSettings;
+use super::{DAY, Known, definition, introspection, route, upstream};
 use crate::definition::nearest;
 use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
 pub(super) fn apis(
     written: &[Api],
-    issuers: &[IssuerSettings],
-    own: &Own,
+    known: &Known<'_>,
     files: &mut Files<'_>,
     faults: &mut Vec<Fault>,
 ) -> Vec<ApiPlan> {
     let apis = written
         .iter()
-        .filter_map(|api| one(api, issuers, own, files, faults))
+        .filter_map(|api| one(api, known, files, faults))
         .collect();
     route::duplicates(written, faults);
     route::too_many(written, faults);
     apis
 }
 
-fn one(
-    api: &Api,
-    issuers: &[IssuerSettings],
-    own: &Own,
-    files: &mut Files<'_>,
-    faults: &mut Vec<Fault>,
-) -> Option<ApiPlan> {
+fn one(api: &Api, known: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Option<ApiPlan> {
     let definition = definition::definition(api, files, faults);
-    let known = definition.as_ref().map(|known| known.definition.as_ref());
-    let trusted = trusted(api.issuers.as_deref(), issuers, faults);
+    let defined = definition.as_ref().map(|known| known.definition.as_ref());
+    let trusted = trusted(api.issuers.as_deref(), known.issuers, faults);
+    let introspection = introspection::introspection(api, &trusted, known.issuers, known.endpoints, faults);
     let hosts = hosts(api.hosts.as_deref(), faults);
     let public_url = api.public_url.as_ref().and_then(|url| public_url(url, faults));
     let leeway = (Duration::ZERO, Duration::from_secs(300));
@@ -63,9 +56,9 @@ fn one(
             faults,
         )
     });
-    let upstream = upstream::upstream(&api.upstream, own, files, faults);
+    let upstream = upstream::upstream(&api.upstream, known.own, files, faults);
     let forward = forward(api, faults);
-    let routes = route::routes(&api.routes, known, faults);
+    let routes = route::routes(&api.routes, defined, faults);
     if upstream.protocol == UpstreamProtocol::Http2 {
         route::no_upgrades(&api.routes, faults);
     }
@@ -79,6 +72,7 @@ fn one(
         issuers: trusted,
         signing_secret: secret,
         encryption,
+        introspection,
         hosts,
         public_url,
         mode: api.mode.map(|word| word.0).unwrap_or_default(),
@@ -90,12 +84,8 @@ fn one(
     })
 }
 
-fn trusted(
-    written: Option<&[Placed<String>]>,
-    issuers: &[IssuerSettings],
-    faults: &mut Vec<Fault>,
-) -> Vec<String> {
-    let all = || issuers.iter().map(|issuer| issuer.issuer.as_str());
+fn trusted(written: Option<&[Placed<String>]>, issuers: &[Issuer], faults: &mut Vec<Fault>) -> Vec<String> {
+    let all = || issuers.iter().map(|issuer| issuer.issuer.value.as_str());
     let Some(written) = written else {
         return all().map(str::to_owned).collect();
     };

@@ -15,6 +15,7 @@ use super::{DAY, HOUR, MINUTE};
 use crate::control::{IssuerSettings, JwksSettings, KeySource};
 use crate::definition::Node;
 use crate::snapshot::ApiPlan;
+use crate::token::IntrospectedTokens;
 
 /// The most issuers of one gateway.
 const MOST_ISSUERS: usize = 64;
@@ -59,13 +60,19 @@ pub(super) fn with_sources(
     for issuer in &mut issuers {
         let needed = apis
             .iter()
-            .filter(|api| !api.definition.signing_alg.is_symmetric())
+            .filter(|api| !api.definition.signing_alg.is_symmetric() && !asks_about_all(api))
             .any(|api| api.issuers.contains(&issuer.issuer));
         if issuer.source.is_none() && needed {
             issuer.source = Some(KeySource::Discovery);
         }
     }
     issuers
+}
+
+/// Whether an API verifies no token itself.
+fn asks_about_all(api: &ApiPlan) -> bool {
+    let introspection = api.introspection.as_ref();
+    introspection.is_some_and(|introspection| introspection.tokens == IntrospectedTokens::All)
 }
 
 fn one(issuer: &Issuer, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> IssuerSettings {

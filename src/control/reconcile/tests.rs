@@ -92,6 +92,7 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
         signing_secret: None,
         encryption: None,
+        introspection: None,
         hosts: Vec::new(),
         public_url: None,
         mode: Mode::Enforce,

@@ -1,9 +1,10 @@
-//! What stands around the gateway in a test: an issuer, an upstream and clients, all on 127.0.0.1 with ports of their
+//! What stands around the gateway in a test: an issuer, an authority, an upstream and clients, all on 127.0.0.1 with ports of their
 //! own.
 //!
 //! Servers run on threads and block, so a test needs no runtime, and each gives up at [`DEADLINE`] at the latest: no
 //! test can hang. Everything stops when it is dropped. The gateway itself is started by `gateway.rs`.
 
+pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod corpus;
 pub(crate) mod frames;
@@ -21,6 +22,7 @@ pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use authority::{Authority, AuthorityMode};
 pub(crate) use client::Client;
 pub(crate) use gateway::{Gateway, Process};
 pub(crate) use http2::Http2Client;
