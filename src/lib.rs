@@ -41,6 +41,8 @@ pub mod telemetry;
 pub mod net;
 pub mod gateway;
 pub mod control;
+#[cfg(feature = "authority")]
+pub mod authority;
 pub mod config;
 pub mod app;
 pub mod cli;

@@ -33,3 +33,5 @@ mod challenges;
 mod key_sets;
 #[path = "properties/generated.rs"]
 mod generated;
+#[path = "properties/introspected.rs"]
+mod introspected;

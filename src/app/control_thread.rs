@@ -146,8 +146,12 @@ impl Fixed {
             dpop,
             ..
         } = settings;
+        #[cfg(feature = "authority")]
+        let authority = &settings.authority;
+        #[cfg(not(feature = "authority"))]
+        let authority = ();
         Self(format!(
-            "{listeners:?} {trusted_proxies:?} {forwarded_fields:?} {client_certificate_field:?} {dpop:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
+            "{authority:?} {listeners:?} {trusted_proxies:?} {forwarded_fields:?} {client_certificate_field:?} {dpop:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
         ))
     }
 }
@@ -201,7 +205,7 @@ impl Reload {
                 watch.replace(files);
                 if Fixed::of(&settings) != self.fixed {
                     tracing::warn!(
-                        "listeners, trusted_proxies, forwarded_fields, client_certificate_field, dpop, admin, workers, limits, timeouts, token_cache and access_log change with a restart only"
+                        "listeners, trusted_proxies, forwarded_fields, client_certificate_field, dpop, admin, workers, limits, timeouts, token_cache, access_log and authority change with a restart only"
                     );
                 }
                 match self.reconciler.apply(new_plan(&settings)).await {

@@ -4,6 +4,8 @@
 //! runtime of its own. What is bound here is reported back, so that port 0 can be used. Nothing else knows all parts.
 
 mod alive;
+#[cfg(feature = "authority")]
+mod authority_thread;
 mod control_thread;
 mod front;
 mod panics;
@@ -27,14 +29,16 @@ use crate::control::{ApplyError, CertificateError, Certificates, ReconcileSettin
 use crate::definition::Secret;
 use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
 use crate::net::{
-    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, MemoryPressure, Protocol,
-    connections_for, drain, raise_open_files,
+    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, ListenerSettings, MemoryPressure,
+    Protocol, connections_for, drain, raise_open_files,
 };
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
 use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
 use crate::telemetry::{AccessLog, Metrics, Readiness};
 use crate::token::ProofDesk;
+#[cfg(feature = "authority")]
+use authority_thread::RunningAuthority;
 use control_thread::{Control, Order};
 use front::{Front, ProxyHeaders};
 use sockets::Sockets;
@@ -54,6 +58,8 @@ pub struct Running {
     orders: mpsc::UnboundedSender<Order>,
     control: JoinHandle<()>,
     workers: Vec<JoinHandle<()>>,
+    #[cfg(feature = "authority")]
+    authority: Option<RunningAuthority>,
 }
 
 /// Why the gateway did not start.
@@ -73,6 +79,10 @@ pub enum StartError {
     /// The configuration is valid, but cannot be enforced.
     #[error("cannot apply the configuration: {0}")]
     Apply(#[from] ApplyError),
+    /// The authority cannot start.
+    #[cfg(feature = "authority")]
+    #[error("the authority cannot start: {0}")]
+    Authority(crate::authority::OpenError),
     /// A file, a thread, a runtime or randomness.
     #[error("cannot start: {0}")]
     System(String),
@@ -87,14 +97,20 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         .map(|listener| sockets.bind(listener.address).map(Arc::new))
         .collect::<Result<Vec<_>, StartError>>()?;
     let admin_listener = settings.admin.map(|address| sockets.bind(address)).transpose()?;
+    #[cfg(feature = "authority")]
+    let authority_listener = settings
+        .authority
+        .as_ref()
+        .map(|authority| sockets.bind(authority.address))
+        .transpose()?;
     sockets.warn_of_the_rest();
     let addresses = bound.iter().map(|listener| listener.address()).collect();
     let admin = admin_listener.as_ref().map(BoundListener::address);
 
     let registry = prometheus::Registry::new();
     let metrics = Metrics::new(&registry, Reason::names()).map_err(system)?;
-    let (certificates, tls) = Certificates::load(&settings.listeners, &metrics)?;
-    let fronts = fronts(settings, tls, &metrics);
+    let (certificates, tls) = Certificates::load(&tls_listeners(settings), &metrics)?;
+    let fronts = fronts(settings, &tls, &metrics);
     let listeners: Vec<_> = bound.into_iter().zip(fronts).collect();
     let access_log =
         AccessLog::start(&settings.access_log, metrics.access_log_dropped.clone()).map_err(system)?;
@@ -107,6 +123,14 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
     let (stop_workers, stop) = watch::channel(false);
 
     let readiness = Readiness::new();
+    #[cfg(feature = "authority")]
+    let authority = match (&settings.authority, authority_listener) {
+        (Some(authority), Some(listener)) => {
+            let tls = tls.get(settings.listeners.len()).cloned().flatten();
+            Some(RunningAuthority::start(authority, listener, tls, &readiness)?)
+        }
+        _ => None,
+    };
     let control = Control {
         reconcile: ReconcileSettings {
             publisher,
@@ -133,6 +157,8 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         orders,
         control,
         workers: Vec::new(),
+        #[cfg(feature = "authority")]
+        authority,
     };
     for kind in ConnectionEnd::KINDS {
         metrics.connection_errors(kind);
@@ -166,6 +192,24 @@ impl Running {
     /// What the admin listener is bound to.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
+    }
+
+    /// What the authority is bound to.
+    #[cfg(feature = "authority")]
+    pub fn authority_address(&self) -> Option<SocketAddr> {
+        self.authority.as_ref().map(|authority| authority.address)
+    }
+
+    /// The authority itself.
+    #[cfg(feature = "authority")]
+    pub fn authority(&self) -> Option<&Arc<crate::authority::Authority>> {
+        self.authority.as_ref().map(|authority| &authority.authority)
+    }
+
+    /// The administrator that a first start of the authority has made: to be shown once.
+    #[cfg(feature = "authority")]
+    pub fn administrator(&self) -> Option<&crate::authority::Administrator> {
+        self.authority.as_ref()?.administrator.as_ref()
     }
 
     /// Whether requests can be decided: `/readyz`.
@@ -207,14 +251,36 @@ impl Running {
             // A thread that panicked has said so already.
             let _ = thread.join();
         }
+        // After the workers: until the end, they may ask for its keys.
+        #[cfg(feature = "authority")]
+        if let Some(authority) = self.authority {
+            authority.stop();
+        }
         self.access_log.flush(FLUSH_PATIENCE);
         cut
     }
 }
 
-fn fronts(settings: &Settings, tls: TlsListeners, metrics: &Metrics) -> Vec<Arc<Front>> {
+/// Every socket that may speak TLS: the listeners, then the authority.
+fn tls_listeners(settings: &Settings) -> Vec<ListenerSettings> {
+    #[cfg_attr(
+        not(feature = "authority"),
+        expect(unused_mut, reason = "the authority is one more")
+    )]
+    let mut listeners = settings.listeners.clone();
+    #[cfg(feature = "authority")]
+    listeners.extend(settings.authority.as_ref().map(|authority| ListenerSettings {
+        address: authority.address,
+        http2: true,
+        tls: authority.tls.clone(),
+        proxy_protocol: None,
+    }));
+    listeners
+}
+
+fn fronts(settings: &Settings, tls: &TlsListeners, metrics: &Metrics) -> Vec<Arc<Front>> {
     let proxy_headers = ProxyHeaders::new(&metrics.proxy_headers);
-    let listeners = settings.listeners.iter().zip(tls);
+    let listeners = settings.listeners.iter().zip(tls.iter().cloned());
     let fronts = listeners.map(|(listener, tls)| {
         Arc::new(Front {
             protocol: if listener.http2 {

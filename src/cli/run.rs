@@ -39,6 +39,8 @@ pub fn run(path: &Path) -> Outcome {
     if let Some(address) = running.admin() {
         tracing::info!(%address, "admin");
     }
+    #[cfg(feature = "authority")]
+    announce_authority(&settings, &running);
     let outcome = runtime.block_on(async {
         tokio::select! {
             () = signals.until_end(Some(&running)) => Outcome::Good,
@@ -58,6 +60,35 @@ pub fn run(path: &Path) -> Outcome {
     tracing::info!(cut, "ended");
     drop(second);
     outcome
+}
+
+/// Where the authority is, and at its first start who may administer it: on standard output, once, and in no log.
+#[cfg(feature = "authority")]
+fn announce_authority(settings: &crate::config::Settings, running: &Running) {
+    use std::io::Write as _;
+
+    let (Some(authority), Some(address)) = (&settings.authority, running.authority_address()) else {
+        return;
+    };
+    tracing::info!(%address, issuer = %authority.issuer, "authority");
+    let Some(administrator) = running.administrator() else {
+        return;
+    };
+    let mut out = std::io::stdout().lock();
+    let written = writeln!(
+        out,
+        "\
+The authority has made its administrator. This is shown once:
+  SCOPEGATE_ISSUER={}
+  SCOPEGATE_CLIENT_ID={}
+  SCOPEGATE_CLIENT_SECRET={}",
+        authority.issuer,
+        administrator.client_id,
+        administrator.client_secret.as_str()
+    );
+    if written.and_then(|()| out.flush()).is_err() {
+        tracing::warn!("the administrator of the authority could not be shown");
+    }
 }
 
 /// The signals that matter to a running gateway.

@@ -4,6 +4,8 @@
 //! the doc comments are the descriptions in the JSON Schema that `scopegate schema` prints.
 
 mod api;
+#[cfg(feature = "authority")]
+mod authority;
 mod dpop;
 mod introspection;
 mod issuer;
@@ -12,6 +14,8 @@ mod route;
 mod upstream;
 
 pub(super) use api::{Api, Definition, Forward};
+#[cfg(feature = "authority")]
+pub(super) use authority::Authority;
 pub(super) use dpop::Dpop;
 pub(super) use introspection::{AssertionAlg, Authentication, Endpoint, Introspection};
 pub(super) use issuer::{Issuer, Jwks};
@@ -31,8 +35,8 @@ use crate::gateway::{CertificateField, ForwardedFields};
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(title = "scopegate", deny_unknown_fields, transform = refuse_null)]
 pub(super) struct File {
-    /// The addresses that requests come in at.
-    #[schemars(length(min = 1))]
+    /// The addresses that requests come in at. Needed unless the file is for the authority alone.
+    #[schemars(length(min = 1), with = "Option<Vec<Listener>>")]
     pub(super) listeners: Vec<Listener>,
     /// The proxies in front: addresses or networks, at most 256. Only of them is believed whom they speak for, in a
     /// PROXY header or in `X-Forwarded-*`. Default: none.
@@ -50,11 +54,11 @@ pub(super) struct File {
     pub(super) admin: Option<Admin>,
     /// Worker threads, 1 to 1024. Default: as many as there are processors.
     pub(super) workers: Option<Placed<u64>>,
-    /// Who issues the tokens that are accepted.
-    #[schemars(length(min = 1, max = 64))]
+    /// Who issues the tokens that are accepted. Needed unless there is an authority, which is one of them.
+    #[schemars(length(min = 1, max = 64), with = "Option<Vec<Issuer>>")]
     pub(super) issuers: Vec<Issuer>,
-    /// The APIs that are protected.
-    #[schemars(length(min = 1))]
+    /// The APIs that are protected. Needed unless the file is for the authority alone.
+    #[schemars(length(min = 1), with = "Option<Vec<Api>>")]
     pub(super) apis: Vec<Api>,
     /// Bounds on what a client may send or hold.
     pub(super) limits: Option<Limits>,
@@ -64,21 +68,43 @@ pub(super) struct File {
     pub(super) token_cache: Option<TokenCache>,
     /// How requests are recorded.
     pub(super) access_log: Option<AccessLog>,
+    /// The embedded authorization server. A file that has it needs no `listeners`, `issuers` and `apis`. Default:
+    /// none.
+    #[cfg(feature = "authority")]
+    pub(super) authority: Option<Authority>,
 }
 
 impl Mirror for File {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["authority", "tracing", "rate_limits"]);
-        let listeners = keys.required("listeners");
+        keys.unsupported(&["tracing", "rate_limits"]);
+        #[cfg(not(feature = "authority"))]
+        keys.unsupported(&["authority"]);
+        // The authority can run alone.
+        let is_alone = keys.has("authority") && !keys.has("listeners") && !keys.has("apis");
+        let listeners = if is_alone {
+            Some(Vec::new())
+        } else {
+            keys.required("listeners")
+        };
         let trusted_proxies = keys.optional("trusted_proxies");
         let forwarded_fields = keys.optional("forwarded_fields");
         let client_certificate_field = keys.optional("client_certificate_field");
         let dpop = keys.optional("dpop");
         let admin = keys.optional("admin");
         let workers = keys.optional("workers");
-        let issuers = keys.required("issuers");
-        let apis = keys.required("apis");
+        let issuers = if keys.has("authority") {
+            keys.optional("issuers")
+        } else {
+            keys.required("issuers")
+        };
+        let apis = if is_alone {
+            Some(Vec::new())
+        } else {
+            keys.required("apis")
+        };
         Some(Self {
+            #[cfg(feature = "authority")]
+            authority: keys.optional("authority"),
             limits: keys.optional("limits"),
             timeouts: keys.optional("timeouts"),
             token_cache: keys.optional("token_cache"),

@@ -65,6 +65,9 @@ pub struct Settings {
     pub issuers: Vec<IssuerSettings>,
     /// The policy.
     pub plan: Plan,
+    /// The embedded authorization server.
+    #[cfg(feature = "authority")]
+    pub authority: Option<crate::authority::AuthoritySettings>,
     /// Where the limits of control groups are read: `/sys/fs/cgroup`. No file says so.
     pub cgroups: PathBuf,
     /// Every file that was read for these settings: what a watcher must watch.
@@ -113,6 +116,8 @@ pub fn load_with(path: &Path, sources: &dyn Sources) -> Result<Settings, Faults>
         access_log: resolved.access_log,
         issuers: resolved.issuers,
         plan: resolved.plan,
+        #[cfg(feature = "authority")]
+        authority: resolved.authority,
         cgroups: PathBuf::from("/sys/fs/cgroup"),
         files,
         hash,

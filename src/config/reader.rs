@@ -62,6 +62,11 @@ impl Keys<'_, '_> {
         self.fields.is_empty()
     }
 
+    /// Whether a key was written.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.fields.entry(key).is_some()
+    }
+
     /// A key that may be absent.
     pub(super) fn optional<T: FromNode>(&mut self, key: &'static str) -> Option<T> {
         let node = self.fields.take(key)?;

@@ -12,7 +12,7 @@ use super::values::{show_period, show_size};
 use super::{DpopSettings, Settings};
 use crate::control::{IssuerSettings, KeySource};
 use crate::definition::Words;
-use crate::net::{ListenerSettings, PairFiles};
+use crate::net::{ListenerSettings, PairFiles, TlsSettings};
 use crate::policy::{Conditions, RequirementPlan};
 use crate::snapshot::{
     ApiPlan, ClientAuthentication, IntrospectionEndpoint, RoutePlan, ServerAddress, UpstreamPlan,
@@ -24,7 +24,12 @@ use crate::token::{AudienceRule, Unencrypted};
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
 pub fn redacted(settings: &Settings) -> Value {
+    #[cfg(feature = "authority")]
+    let authority = settings.authority.as_ref().map(authority);
+    #[cfg(not(feature = "authority"))]
+    let authority = Value::Null;
     json!({
+        "authority": authority,
         "listeners": settings.listeners.iter().map(listener).collect::<Value>(),
         "trusted_proxies": settings.trusted_proxies.networks().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "forwarded_fields": name(settings.forwarded_fields),
@@ -51,19 +56,43 @@ pub fn redacted(settings: &Settings) -> Value {
     })
 }
 
+#[cfg(feature = "authority")]
+fn authority(authority: &crate::authority::AuthoritySettings) -> Value {
+    use crate::authority::{EncryptionKey, StoreAddress};
+
+    json!({
+        "address": authority.address,
+        "issuer": authority.issuer,
+        "store": match &authority.store {
+            StoreAddress::Sqlite(path) => format!("sqlite:{}", path.display()),
+            StoreAddress::Memory => "memory".into(),
+        },
+        "encryption_key": match &authority.encryption_key {
+            EncryptionKey::Given(_) => json!("[redacted]"),
+            EncryptionKey::Kept(path) => json!({ "kept_in": path.to_string_lossy() }),
+            EncryptionKey::Ephemeral => Value::Null,
+        },
+        "tls": authority.tls.as_ref().map(tls),
+    })
+}
+
 fn listener(listener: &ListenerSettings) -> Value {
-    let path = |path: &Path| path.to_string_lossy().into_owned();
-    let pair = |pair: &PairFiles| json!({"certificate": path(&pair.certificate), "private_key": path(&pair.private_key)});
     json!({
         "address": listener.address,
         "http2": listener.http2,
-        "tls": listener.tls.as_ref().map(|tls| json!({
-            "certificates": tls.pairs.iter().map(pair).collect::<Value>(),
-            "client_ca": tls.client_ca.as_deref().map(path),
-            "client_certificate": name(tls.client_certificate),
-            "min_version": name(tls.min_version),
-        })),
+        "tls": listener.tls.as_ref().map(tls),
         "proxy_protocol": listener.proxy_protocol.map(name),
+    })
+}
+
+fn tls(tls: &TlsSettings) -> Value {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let pair = |pair: &PairFiles| json!({"certificate": path(&pair.certificate), "private_key": path(&pair.private_key)});
+    json!({
+        "certificates": tls.pairs.iter().map(pair).collect::<Value>(),
+        "client_ca": tls.client_ca.as_deref().map(path),
+        "client_certificate": name(tls.client_certificate),
+        "min_version": name(tls.min_version),
     })
 }
 

@@ -4,6 +4,8 @@
 //! them all; a value that is at fault is replaced by a harmless one that nobody sees.
 
 mod api;
+#[cfg(feature = "authority")]
+mod authority;
 mod definition;
 mod dpop;
 mod encryption;
@@ -47,6 +49,8 @@ pub(super) struct Resolved {
     pub(super) access_log: AccessLogSettings,
     pub(super) issuers: Vec<IssuerSettings>,
     pub(super) plan: Plan,
+    #[cfg(feature = "authority")]
+    pub(super) authority: Option<crate::authority::AuthoritySettings>,
 }
 
 /// Resolves a whole file. The result is of use only where no fault was added.
@@ -58,19 +62,32 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         .workers
         .as_ref()
         .map(|_| count("workers", file.workers.as_ref(), 1, (1, 1024), faults));
-    let issuers = issuer::issuers(&file.issuers, files, faults);
+    #[cfg_attr(
+        not(feature = "authority"),
+        expect(unused_mut, reason = "the authority adds to both")
+    )]
+    let (mut issuers, mut expiries) = (issuer::issuers(&file.issuers, files, faults), expiries);
     let own = Own {
         listeners: listeners.iter().map(|listener| listener.address).collect(),
         admin,
     };
+    #[cfg(feature = "authority")]
+    let authority = file.authority.as_ref().and_then(|written| {
+        let taken: Vec<SocketAddr> = own.listeners.iter().copied().chain(own.admin).collect();
+        let (authority, valid) = authority::authority(written, &taken, files, faults);
+        expiries.extend(valid);
+        issuer::add_authority(&mut issuers, &written.issuer.value);
+        authority
+    });
     let endpoints = introspection::endpoints(&file.issuers, files, faults);
     let known = Known {
-        issuers: &file.issuers,
+        issuers: &issuers,
+        written: &file.issuers,
         endpoints: &endpoints,
         own: &own,
     };
     let apis = api::apis(&file.apis, &known, files, faults);
-    let issuers = issuer::with_sources(issuers, &file.issuers, &apis);
+    let issuers = issuer::with_sources(issuers, &apis);
     let plan = Plan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
         apis,
@@ -92,6 +109,8 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         access_log: access_log(file.access_log.as_ref()),
         issuers,
         plan,
+        #[cfg(feature = "authority")]
+        authority,
     }
 }
 
@@ -103,7 +122,8 @@ struct Own {
 
 /// What APIs are held against.
 struct Known<'a> {
-    issuers: &'a [file::Issuer],
+    issuers: &'a [IssuerSettings],
+    written: &'a [file::Issuer],
     endpoints: &'a [Arc<IntrospectionEndpoint>],
     own: &'a Own,
 }

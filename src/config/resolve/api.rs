@@ -7,11 +7,12 @@ use http::HeaderName;
 use super::super::address::{WebAddress, served_host};
 use super::super::bounds::period;
 use super::super::faults::Fault;
-use super::super::file::{Api, Forward, Issuer};
+use super::super::file::{Api, Forward};
 use super::super::reader::{Placed, repeated};
 use super::super::source::Files;
 use super::definition::Defined;
 use super::{DAY, Known, definition, introspection, route, upstream};
+use crate::control::IssuerSettings;
 use crate::definition::nearest;
 use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
@@ -35,7 +36,7 @@ fn one(api: &Api, known: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<Fau
     let definition = definition::definition(api, files, faults);
     let defined = definition.as_ref().map(|known| known.definition.as_ref());
     let trusted = trusted(api.issuers.as_deref(), known.issuers, faults);
-    let introspection = introspection::introspection(api, &trusted, known.issuers, known.endpoints, faults);
+    let introspection = introspection::introspection(api, &trusted, known.written, known.endpoints, faults);
     let hosts = hosts(api.hosts.as_deref(), faults);
     let public_url = api.public_url.as_ref().and_then(|url| public_url(url, faults));
     let leeway = (Duration::ZERO, Duration::from_secs(300));
@@ -84,8 +85,12 @@ fn one(api: &Api, known: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<Fau
     })
 }
 
-fn trusted(written: Option<&[Placed<String>]>, issuers: &[Issuer], faults: &mut Vec<Fault>) -> Vec<String> {
-    let all = || issuers.iter().map(|issuer| issuer.issuer.value.as_str());
+fn trusted(
+    written: Option<&[Placed<String>]>,
+    issuers: &[IssuerSettings],
+    faults: &mut Vec<Fault>,
+) -> Vec<String> {
+    let all = || issuers.iter().map(|issuer| issuer.issuer.as_str());
     let Some(written) = written else {
         return all().map(str::to_owned).collect();
     };

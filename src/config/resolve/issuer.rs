@@ -50,13 +50,20 @@ pub(super) fn issuers(
         .collect()
 }
 
+/// The authority of the same file is an issuer like any other, and one that need not be written.
+#[cfg(feature = "authority")]
+pub(super) fn add_authority(issuers: &mut Vec<IssuerSettings>, issuer: &str) {
+    if !issuers.iter().any(|known| known.issuer == issuer) {
+        issuers.push(IssuerSettings {
+            issuer: issuer.to_owned(),
+            source: None,
+            jwks: JwksSettings::default(),
+        });
+    }
+}
+
 /// Discovery, for the issuers without a source whose keys some API needs.
-pub(super) fn with_sources(
-    mut issuers: Vec<IssuerSettings>,
-    written: &[Issuer],
-    apis: &[ApiPlan],
-) -> Vec<IssuerSettings> {
-    debug_assert!(issuers.len() <= written.len());
+pub(super) fn with_sources(mut issuers: Vec<IssuerSettings>, apis: &[ApiPlan]) -> Vec<IssuerSettings> {
     for issuer in &mut issuers {
         let needed = apis
             .iter()

@@ -45,9 +45,9 @@ pub(super) fn listeners(
             faults.push(Fault::new(&proxy_protocol.place, message).with_hint(hint));
         }
         let http2 = listener.http2.unwrap_or(listener.tls.is_some());
-        let tls = listener.tls.as_ref().and_then(|tls| {
-            let settings = tls_settings(tls, faults)?;
-            expiries.extend(tried(tls, &settings, http2, files, faults));
+        let tls = listener.tls.as_ref().and_then(|written| {
+            let (settings, valid) = tls(written, http2, files, faults)?;
+            expiries.extend(valid);
             Some(settings)
         });
         listeners.push(ListenerSettings {
@@ -58,6 +58,18 @@ pub(super) fn listeners(
         });
     }
     (listeners, expiries)
+}
+
+/// TLS of a listener, and until when its certificates are valid.
+pub(super) fn tls(
+    written: &Placed<Tls>,
+    http2: bool,
+    files: &mut Files<'_>,
+    faults: &mut Vec<Fault>,
+) -> Option<(TlsSettings, Vec<Expiry>)> {
+    let settings = tls_settings(written, faults)?;
+    let expiries = tried(written, &settings, http2, files, faults);
+    Some((settings, expiries))
 }
 
 /// A socket address.

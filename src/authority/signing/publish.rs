@@ -1,0 +1,62 @@
+//! The key set that verifiers fetch (RFC 7517).
+
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::signature::KeyPair as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use super::SigningError;
+use crate::authority::model::{KeyRecord, KeyState, Tenant};
+use crate::definition::SigningAlg;
+
+/// Current, next and previous keys. `alg` is left out once an API asks for PS256: the keys then sign with both, and a
+/// verifier that sees `RS256` would not take them for the other.
+///
+/// # Errors
+/// A stored key that cannot be read.
+pub fn jwks(tenant: &Tenant) -> Result<Value, SigningError> {
+    let is_mixed = tenant
+        .apis()
+        .any(|api| api.definition.signing_alg == SigningAlg::PS256);
+    let mut published: Vec<_> = tenant
+        .keys()
+        .filter(|key| key.state != KeyState::Revoked)
+        .collect();
+    published.sort_by_key(|key| match key.state {
+        KeyState::Current => 0,
+        KeyState::Next => 1,
+        KeyState::Previous | KeyState::Revoked => 2,
+    });
+    let keys = published
+        .into_iter()
+        .map(|key| jwk(key, is_mixed))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({ "keys": keys }))
+}
+
+fn jwk(key: &KeyRecord, is_mixed: bool) -> Result<Value, SigningError> {
+    let unreadable = || SigningError::Unreadable(key.kid.clone());
+    let der = STANDARD
+        .decode(key.private_key.as_bytes())
+        .map(zeroize::Zeroizing::new)
+        .map_err(|_error| unreadable())?;
+    let pair = KeyPair::from_pkcs8(&der).map_err(|_error| unreadable())?;
+    let public = pair.public_key();
+    let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let certificate = STANDARD.decode(&key.certificate).map_err(|_error| unreadable())?;
+    let mut jwk = json!({
+        "kty": "RSA",
+        "use": "sig",
+        "n": number(public.modulus().big_endian_without_leading_zero()),
+        "e": number(public.exponent().big_endian_without_leading_zero()),
+        "kid": key.kid,
+        "x5t": number(digest(&SHA1_FOR_LEGACY_USE_ONLY, &certificate).as_ref()),
+        "x5c": [key.certificate],
+    });
+    if let (false, Some(members)) = (is_mixed, jwk.as_object_mut()) {
+        members.insert("alg".into(), Value::from("RS256"));
+    }
+    Ok(jwk)
+}
