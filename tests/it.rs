@@ -89,6 +89,15 @@ mod upgrades;
 #[path = "it/streams.rs"]
 mod streams;
 
+#[path = "it/interim.rs"]
+mod interim;
+
+#[path = "it/refused_again.rs"]
+mod refused_again;
+
+#[path = "it/log_flood.rs"]
+mod log_flood;
+
 #[path = "it/exhaustion.rs"]
 mod exhaustion;
 
@@ -101,8 +110,14 @@ mod dpop;
 #[path = "it/introspection.rs"]
 mod introspection;
 
+#[path = "it/step_up.rs"]
+mod step_up;
+
 #[path = "it/mtls.rs"]
 mod mtls;
 
 #[path = "it/metadata.rs"]
 mod metadata;
+
+#[path = "it/issuers.rs"]
+mod issuers;

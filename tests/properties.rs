@@ -35,3 +35,5 @@ mod key_sets;
 mod generated;
 #[path = "properties/introspected.rs"]
 mod introspected;
+#[path = "properties/readings.rs"]
+mod readings;

@@ -97,6 +97,7 @@ fn every_metric_has_its_row_with_its_labels() {
     metrics.tls_handshakes.with_label_values(&["ok"]);
     metrics.proxy_headers.with_label_values(&["ok"]);
     metrics.config_in_force(1, "hash");
+    metrics.access_log_suppressed().for_each(drop);
     let section = section(&readme(), "## Metrics");
     let mut families = 0;
     for family in registry.gather() {

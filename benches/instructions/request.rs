@@ -10,11 +10,11 @@ use hyper::service::service_fn;
 use scopegate::definition::SigningAlg;
 use scopegate::gateway::{Connection, ForwardedFields, GatewaySettings, Shared, VerifiedTokens, Worker};
 use scopegate::net::{
-    ConnectionSettings, DrainWatcher, Limits, Protocol, Timeouts, TrustedProxies, drain, serve_connection,
+    ConnectionSettings, DrainWatcher, Limits, Protocol, Timeouts, TrustedProxies, drain, serve_client,
 };
 use scopegate::policy::Reason;
 use scopegate::snapshot::handoff::handoff;
-use scopegate::telemetry::{AccessLog, AccessLogOutput, AccessLogSettings, Metrics};
+use scopegate::telemetry::{AccessLog, AccessLogOutput, AccessLogSettings, DenialLines, Metrics};
 use scopegate::token::{ProofDesk, ProofSettings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -64,14 +64,19 @@ fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: 
     let metrics = Metrics::new(&prometheus::Registry::new(), Reason::names()).unwrap();
     let log = AccessLogSettings {
         output: AccessLogOutput::Off,
-        plain_identities: false,
+        ..Default::default()
     };
     let shared = Shared::new(
         GatewaySettings::default(),
         VerifiedTokens::new(1_000, &metrics).unwrap(),
         ProofDesk::new(&ProofSettings::default(), &[0; 32], &[0; 32]),
         Arc::new(metrics.clone()),
-        AccessLog::start(&log, metrics.access_log_dropped.clone()).unwrap(),
+        AccessLog::start(
+            &log,
+            metrics.access_log_dropped.clone(),
+            DenialLines::new(1_000, []),
+        )
+        .unwrap(),
         Arc::default(),
     );
     on_a_worker(async {
@@ -86,14 +91,17 @@ fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: 
 }
 
 async fn serve(stream: DuplexStream, worker: Rc<Worker>, watcher: DrainWatcher) {
-    let connection = Rc::new(Connection::new(
+    let connection = Connection::new(
         SocketAddr::from(([127, 0, 0, 1], 50_000)),
         None,
         &TrustedProxies::default(),
         ForwardedFields::default(),
-    ));
-    let service = service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request));
-    serve_connection(stream, Protocol::Http1, &settings(), service, watcher).await;
+    );
+    let service = |interim| {
+        let connection = Rc::new(connection.with_interim_answers(interim));
+        service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request))
+    };
+    serve_client(stream, Protocol::Http1, &settings(), service, watcher).await;
 }
 
 fn settings() -> ConnectionSettings {

@@ -7,16 +7,50 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use serde_json::Value;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::{StartError, alive, system};
+use crate::authority::model::Tenant;
 use crate::authority::{Administrator, Authority, AuthoritySettings, OpenError, serve_authority};
+use crate::config::Followed;
 use crate::net::{BoundListener, TlsListener, drain};
 use crate::telemetry::Readiness;
 
 /// How long requests in flight may take at the end.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// Where the authority tells its definitions.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) followed: Followed,
+    /// Told each time that something is different.
+    pub(super) tell: watch::Sender<()>,
+}
+
+impl Told {
+    fn replace(&self, tenant: &Tenant) {
+        let definitions = tenant.apis().map(|api| {
+            let document = Arc::new(Value::Object(api.whole_document()));
+            (api.definition.identifier.clone(), document)
+        });
+        if self.followed.replace(definitions.collect()) {
+            self.tell.send_replace(());
+        }
+    }
+
+    /// Tells every change, for as long as the authority runs.
+    async fn follow(self, authority: Arc<Authority>) {
+        let mut revisions = authority.state().revisions();
+        loop {
+            self.replace(&authority.state().tenant());
+            if revisions.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
 
 /// An authority that runs.
 #[derive(Debug)]
@@ -30,12 +64,13 @@ pub(super) struct RunningAuthority {
 }
 
 impl RunningAuthority {
-    /// Opens the store and serves. Returns once requests are answered.
+    /// Opens the store and serves. Returns once requests are answered and the definitions are told.
     pub(super) fn start(
         settings: &AuthoritySettings,
         listener: BoundListener,
         tls: Option<Arc<TlsListener>>,
         readiness: &Readiness,
+        told: Told,
     ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -55,12 +90,13 @@ impl RunningAuthority {
                     local.block_on(&runtime, async {
                         let authority = match Authority::open(settings).await {
                             Ok((authority, administrator)) => {
+                                told.replace(&authority.state().tenant());
                                 let _ = opened.send(Ok((Arc::clone(&authority), administrator)));
                                 authority
                             }
                             Err(error) => return drop(opened.send(Err(error))),
                         };
-                        run(authority, listener, tls, stopped, &readiness).await;
+                        run(authority, (listener, tls), told, stopped, &readiness).await;
                     });
                     runtime.shutdown_background();
                 });
@@ -95,8 +131,8 @@ impl From<OpenError> for StartError {
 
 async fn run(
     authority: Arc<Authority>,
-    listener: BoundListener,
-    tls: Option<Arc<TlsListener>>,
+    (listener, tls): (BoundListener, Option<Arc<TlsListener>>),
+    told: Told,
     stopped: oneshot::Receiver<()>,
     readiness: &Readiness,
 ) {
@@ -104,6 +140,7 @@ async fn run(
     let mut tasks = JoinSet::new();
     let following = Arc::clone(&authority);
     tasks.spawn_local(async move { following.state().follow().await });
+    tasks.spawn_local(told.follow(Arc::clone(&authority)));
     tasks.spawn_local(async move {
         if let Err(error) = serve_authority(authority, &listener, tls, watcher).await {
             tracing::error!(%error, "the listener of the authority has ended");

@@ -9,12 +9,13 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{StartError, alive, system};
-use crate::config::{self, Faults, Settings};
+use crate::config::{self, Faults, Followed, Following, Settings, Sources, System};
 use crate::control::{
     Admin, ApplyError, Certificates, FileWatch, NewPlan, ReconcileSettings, Reconciler, reconciler,
     serve_admin, watch_files, watch_memory,
 };
 use crate::net::{BoundListener, DrainTrigger, MemoryPressure, drain};
+use crate::telemetry::{Missing, Readiness};
 
 /// What the control thread is told to do.
 pub(super) enum Order {
@@ -25,6 +26,34 @@ pub(super) enum Order {
     },
 }
 
+/// Where the configuration is read from, again and again.
+#[derive(Clone)]
+pub struct Origin {
+    /// The file.
+    pub path: PathBuf,
+    /// What it is read through.
+    pub sources: Arc<dyn Sources + Send + Sync>,
+}
+
+impl Origin {
+    /// A file on the disk.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            sources: Arc::new(System),
+        }
+    }
+
+    /// Reads it, with the definitions that are followed as they are now.
+    pub(super) fn load(&self, followed: &Followed) -> Result<Settings, Faults> {
+        let sources = Following {
+            sources: &*self.sources,
+            followed,
+        };
+        config::load_with(&self.path, &sources)
+    }
+}
+
 /// Everything that runs on the control thread.
 pub(super) struct Control {
     pub(super) reconcile: ReconcileSettings,
@@ -32,7 +61,10 @@ pub(super) struct Control {
     pub(super) shown: Arc<ArcSwap<String>>,
     pub(super) settings: Settings,
     pub(super) certificates: Certificates,
-    pub(super) path: Option<PathBuf>,
+    pub(super) origin: Option<Origin>,
+    pub(super) followed: Followed,
+    /// Tells that something of `followed` is different now.
+    pub(super) follow: watch::Receiver<()>,
     pub(super) memory: Arc<MemoryPressure>,
     pub(super) drain: DrainTrigger,
     pub(super) stop_workers: watch::Sender<bool>,
@@ -107,10 +139,13 @@ impl Control {
             certificates: self.certificates,
             shown: self.shown,
             fixed: Fixed::of(&self.settings),
-            path: self.path,
+            origin: self.origin,
+            followed: self.followed,
+            awaited: Vec::new(),
+            readiness: readiness.clone(),
         };
         let timeouts = self.settings.timeouts.clone();
-        let finished = reload.until_stopped(self.settings.files, orders).await;
+        let finished = reload.until_stopped(&self.settings, orders, self.follow).await;
         let _draining = readiness.missing("draining");
         tracing::info!("draining");
         self.drain.announce();
@@ -162,17 +197,27 @@ struct Reload {
     certificates: Certificates,
     shown: Arc<ArcSwap<String>>,
     fixed: Fixed,
-    path: Option<PathBuf>,
+    origin: Option<Origin>,
+    followed: Followed,
+    /// Not ready for as long as a definition has not been told.
+    awaited: Vec<Missing>,
+    readiness: Readiness,
 }
 
 impl Reload {
     /// Reloads when told to or when a file changes, until told to stop. Returns whom to tell when all is over.
     async fn until_stopped(
         mut self,
-        files: Vec<PathBuf>,
+        first: &Settings,
         mut orders: mpsc::UnboundedReceiver<Order>,
+        mut follow: watch::Receiver<()>,
     ) -> Option<std::sync::mpsc::Sender<usize>> {
-        let watched = if self.path.is_some() { files } else { Vec::new() };
+        self.await_definitions(first);
+        let watched = if self.origin.is_some() {
+            first.files.clone()
+        } else {
+            Vec::new()
+        };
         let (watch, mut changes) = watch_files(watched).await;
         // What changed between the first reading and the beginning of the watch.
         self.reload(&watch).await;
@@ -184,17 +229,18 @@ impl Reload {
                     None => return None,
                 },
                 true = changes.changed() => self.reload(&watch).await,
+                Ok(()) = follow.changed() => self.reload(&watch).await,
             }
         }
     }
 
     /// Applies what the file says now; on any fault the last good generation stays.
     async fn reload(&mut self, watch: &FileWatch) {
-        let Some(path) = &self.path else { return };
+        let Some(origin) = &self.origin else { return };
         self.certificates.refresh();
-        match config::load(path) {
+        match origin.load(&self.followed) {
             Err(faults) => {
-                let mut files = watched(path, &faults);
+                let mut files = watched(&origin.path, &faults);
                 files.extend(self.certificates.files().map(Path::to_path_buf));
                 watch.replace(files);
                 self.rejected(&faults).await;
@@ -210,6 +256,7 @@ impl Reload {
                 }
                 match self.reconciler.apply(new_plan(&settings)).await {
                     Ok(_generation) => {
+                        self.await_definitions(&settings);
                         self.shown
                             .store(Arc::new(config::redacted(&settings).to_string()));
                     }
@@ -217,6 +264,16 @@ impl Reload {
                 }
             }
         }
+    }
+
+    /// Not ready until the definitions that are missing have been told.
+    fn await_definitions(&mut self, settings: &Settings) {
+        let missing = |identifier| {
+            self.readiness
+                .missing(format!("definition of {identifier}: not told yet"))
+        };
+        // The new ones first: what goes on missing is never ready in between.
+        self.awaited = settings.awaited().map(missing).collect();
     }
 
     async fn rejected(&self, faults: &Faults) {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use crate::gateway::{CertificateField, Connection, ForwardedFields, Worker};
 use crate::net::{
     ClientSocket, ConnectionEnd, ConnectionSettings, DrainWatcher, HandshakeEnd, InFlight, Protocol,
-    ProxyError, ProxyVersions, TlsListener, TlsPeer, TrustedProxies, read_proxy_header, serve_connection,
+    ProxyError, ProxyVersions, TlsListener, TlsPeer, TrustedProxies, read_proxy_header, serve_client,
 };
 use crate::telemetry::Metrics;
 
@@ -116,9 +116,12 @@ impl Front {
             drain,
         } = serving;
         let connection = Connection::new(peer, tls, &self.proxies, self.fields);
-        let connection = Rc::new(connection.with_certificate_field(self.certificate_field));
-        let service = service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request));
-        let end = serve_connection(stream, protocol, &settings, service, drain).await;
+        let connection = connection.with_certificate_field(self.certificate_field);
+        let service = |interim| {
+            let connection = Rc::new(connection.with_interim_answers(interim));
+            service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request))
+        };
+        let end = serve_client(stream, protocol, &settings, service, drain).await;
         ended(&self.metrics, peer, &end);
     }
 }

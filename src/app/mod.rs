@@ -15,7 +15,6 @@ mod worker_thread;
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -24,7 +23,7 @@ use arc_swap::ArcSwap;
 use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
-use crate::config::{self, Settings};
+use crate::config::{self, Followed, Settings};
 use crate::control::{ApplyError, CertificateError, Certificates, ReconcileSettings, TlsListeners};
 use crate::definition::Secret;
 use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
@@ -35,10 +34,11 @@ use crate::net::{
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
 use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
-use crate::telemetry::{AccessLog, Metrics, Readiness};
+use crate::telemetry::{AccessLog, DenialLines, Metrics, Readiness};
 use crate::token::ProofDesk;
 #[cfg(feature = "authority")]
-use authority_thread::RunningAuthority;
+use authority_thread::{RunningAuthority, Told};
+pub use control_thread::Origin;
 use control_thread::{Control, Order};
 use front::{Front, ProxyHeaders};
 use sockets::Sockets;
@@ -79,6 +79,9 @@ pub enum StartError {
     /// The configuration is valid, but cannot be enforced.
     #[error("cannot apply the configuration: {0}")]
     Apply(#[from] ApplyError),
+    /// A definition that is followed does not fit the rest of the configuration.
+    #[error("{0}")]
+    Configuration(config::Faults),
     /// The authority cannot start.
     #[cfg(feature = "authority")]
     #[error("the authority cannot start: {0}")]
@@ -88,8 +91,9 @@ pub enum StartError {
     System(String),
 }
 
-/// Starts everything. With `path`, the configuration is read again when one of its files changes.
-pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, StartError> {
+/// Starts everything. With an origin, the configuration is read again when one of its files changes, and when a
+/// definition that it follows does.
+pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, StartError> {
     let mut sockets = Sockets::passed();
     let bound = settings
         .listeners
@@ -112,8 +116,12 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
     let (certificates, tls) = Certificates::load(&tls_listeners(settings), &metrics)?;
     let fronts = fronts(settings, &tls, &metrics);
     let listeners: Vec<_> = bound.into_iter().zip(fronts).collect();
-    let access_log =
-        AccessLog::start(&settings.access_log, metrics.access_log_dropped.clone()).map_err(system)?;
+    let denials = DenialLines::new(
+        settings.access_log.denials_per_second,
+        metrics.access_log_suppressed(),
+    );
+    let dropped = metrics.access_log_dropped.clone();
+    let access_log = AccessLog::start(&settings.access_log, dropped, denials).map_err(system)?;
     let slots = slots(settings, metrics.connections_refused.clone());
     let memory = Arc::clone(slots.memory());
     let shared = shared(settings, &metrics, access_log.clone(), Arc::clone(&memory))?;
@@ -123,13 +131,30 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
     let (stop_workers, stop) = watch::channel(false);
 
     let readiness = Readiness::new();
+    let followed = Followed::default();
+    let (tell, follow) = watch::channel(());
+    #[cfg(not(feature = "authority"))]
+    drop(tell);
     #[cfg(feature = "authority")]
     let authority = match (&settings.authority, authority_listener) {
         (Some(authority), Some(listener)) => {
             let tls = tls.get(settings.listeners.len()).cloned().flatten();
-            Some(RunningAuthority::start(authority, listener, tls, &readiness)?)
+            let told = Told {
+                followed: followed.clone(),
+                tell,
+            };
+            Some(RunningAuthority::start(
+                authority, listener, tls, &readiness, told,
+            )?)
         }
         _ => None,
+    };
+    let settings = &match &origin {
+        // What was read before the authority was there lacks what it tells.
+        Some(origin) if settings.awaited().next().is_some() => {
+            origin.load(&followed).map_err(StartError::Configuration)?
+        }
+        _ => settings.clone(),
     };
     let control = Control {
         reconcile: ReconcileSettings {
@@ -142,7 +167,9 @@ pub fn start(settings: &Settings, path: Option<PathBuf>) -> Result<Running, Star
         shown: Arc::new(ArcSwap::from_pointee(config::redacted(settings).to_string())),
         settings: settings.clone(),
         certificates,
-        path,
+        origin,
+        followed,
+        follow,
         memory,
         drain: drain_trigger,
         stop_workers,

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::Output;
 use crate::config::{self, Faults, Settings, Sources};
-use crate::policy::{Mode, RequirementPlan};
+use crate::policy::{Conditions, Mode, RequirementPlan};
 use crate::snapshot::{ApiPlan, RoutePlan};
 
 /// Checks a configuration: `true` where it is valid. The caller turns `false` into exit code 1.
@@ -113,15 +113,7 @@ fn in_words(require: &RequirementPlan) -> String {
         parts.push(format!("client in [{}]", conditions.clients.join(", ")));
     }
     if let Some(step_up) = &conditions.step_up {
-        if let Some(within) = step_up.within {
-            parts.push(format!("authenticated within {}s", within.as_secs()));
-        }
-        if !step_up.methods.is_empty() {
-            parts.push(format!("authenticated with {}", step_up.methods.join(" and ")));
-        }
-        if !step_up.acr.is_empty() {
-            parts.push(format!("acr in [{}]", step_up.acr.join(", ")));
-        }
+        parts.push(step_up.to_string());
     }
     if parts.is_empty() {
         "authenticated".into()
@@ -138,7 +130,7 @@ fn notes(settings: &Settings) -> Vec<String> {
             .plan
             .apis
             .iter()
-            .any(|api| api.issuers.contains(&issuer.issuer))
+            .any(|api| api.issuers.iter().any(|trusted| trusted.issuer == issuer.issuer))
         {
             notes.push(format!("issuer {} is trusted by no API", issuer.issuer));
         }
@@ -206,6 +198,18 @@ fn notes_of(api: &ApiPlan) -> Vec<String> {
                 "{identifier}: upstream {host} is not on loopback: whoever reaches it directly is not checked"
             ));
         }
+    }
+    let asks = api.routes.iter().any(|route| {
+        matches!(
+            &route.require,
+            RequirementPlan::Token(Conditions { step_up: Some(_), .. })
+        )
+    });
+    if api.definition.authorization_policy.is_some() && !asks {
+        notes.push(format!(
+            "{identifier}: the definition has an `authorization_policy`, which its issuer enforces; `step_up: require_2fa` \
+             asks for a second factor here as well"
+        ));
     }
     if api.mode == Mode::Report {
         notes.push(format!("{identifier}: `mode: report` lets every request pass"));

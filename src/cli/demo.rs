@@ -27,6 +27,7 @@ use crate::net::{
     BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, Limits, Protocol, Timeouts,
     accept_loop, drain, serve_connection,
 };
+use crate::token::Reading;
 
 const AUDIENCE: &str = "https://items.example.com";
 const PERMISSIONS: [(&str, &str); 3] = [
@@ -172,7 +173,8 @@ impl Demo {
             .apis
             .first()
             .ok_or_else(|| SigningError::new("there is no API"))?;
-        self.key.sign(&api.definition, claims)
+        let typ = Reading::of(&api.definition).types;
+        self.key.sign(typ.first().map(String::as_str), claims)
     }
 
     fn examples(&self) -> [Example; 6] {

@@ -7,7 +7,7 @@ use std::path::Path;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Outcome, load, say};
-use crate::app::{self, Running};
+use crate::app::{self, Origin, Running};
 
 /// The exit code after too many panics (`EX_SOFTWARE` of sysexits.h).
 const PANICS: i32 = 70;
@@ -25,7 +25,7 @@ pub fn run(path: &Path) -> Outcome {
             return Outcome::Failed;
         }
     };
-    let running = match app::start(&settings, Some(path.into())) {
+    let running = match app::start(&settings, Some(Origin::file(path))) {
         Ok(running) => running,
         Err(error) => {
             say(&format!("scopegate: {error}"));

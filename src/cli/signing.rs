@@ -16,7 +16,7 @@ use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::Value;
 
-use crate::definition::{ApiDefinition, SigningAlg};
+use crate::definition::SigningAlg;
 
 /// A key pair, or an HMAC secret.
 pub(super) struct SigningKey {
@@ -83,18 +83,11 @@ impl SigningKey {
         serde_json::to_string(&JwkSet { keys: vec![jwk] }).map_err(failed)
     }
 
-    /// An access token for an API: the header of its profile, and these claims.
-    pub(super) fn sign(&self, definition: &ApiDefinition, claims: &Value) -> Result<String, SigningError> {
+    /// A token of this type with these claims.
+    pub(super) fn sign(&self, typ: Option<&str>, claims: &Value) -> Result<String, SigningError> {
         let mut header = Header::new(self.alg);
         header.kid = Some(self.kid.clone());
-        header.typ = Some(
-            if definition.token_dialect.is_rfc9068() {
-                "at+jwt"
-            } else {
-                "JWT"
-            }
-            .into(),
-        );
+        header.typ = typ.map(str::to_owned);
         jsonwebtoken::encode(&header, claims, &self.key).map_err(failed)
     }
 }

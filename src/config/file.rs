@@ -11,6 +11,8 @@ mod introspection;
 mod issuer;
 mod listener;
 mod route;
+mod step_up;
+mod trusted;
 mod upstream;
 
 pub(super) use api::{Api, Definition, Forward};
@@ -20,7 +22,9 @@ pub(super) use dpop::Dpop;
 pub(super) use introspection::{AssertionAlg, Authentication, Endpoint, Introspection};
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
-pub(super) use route::{Require, Route, Rule, StepUpRule};
+pub(super) use route::{Require, Route, Rule};
+pub(super) use step_up::{StepUp, StepUpRule, StepUpWord};
+pub(super) use trusted::{Path, Paths, Trusted, TrustedIssuer};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
 use schemars::JsonSchema;
@@ -284,6 +288,9 @@ pub(super) struct AccessLog {
     pub(super) output: Option<Placed<String>>,
     /// Subjects and client ids as a keyed hash, or as they are. Default: hashed.
     pub(super) identities: Option<Word<Identities>>,
+    /// Lines about refused requests in a second, for each reason: more are left out, counted and told in the log of the
+    /// process. 0 for any number. Default 1000, at most 1000000.
+    pub(super) denials_per_second: Option<Placed<u64>>,
 }
 
 impl Mirror for AccessLog {
@@ -291,6 +298,7 @@ impl Mirror for AccessLog {
         Some(Self {
             output: keys.optional("output"),
             identities: keys.optional("identities"),
+            denials_per_second: keys.optional("denials_per_second"),
         })
     }
 }

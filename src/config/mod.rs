@@ -7,6 +7,7 @@ mod address;
 mod bounds;
 mod faults;
 mod file;
+mod followed;
 mod parse;
 mod reader;
 mod redacted;
@@ -23,12 +24,14 @@ use crate::control::IssuerSettings;
 use crate::definition::{Place, Secret};
 use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{Expiry, Limits, ListenerSettings, Timeouts, TrustedProxies};
-use crate::snapshot::Plan;
+use crate::snapshot::{DefinitionOrigin, Plan};
 use crate::telemetry::AccessLogSettings;
 use crate::token::ProofSettings;
 
 pub use address::is_loopback;
 pub use faults::{Fault, Faults};
+pub(crate) use followed::Following;
+pub use followed::{Definitions, Followed};
 pub use redacted::redacted;
 pub use source::{LARGEST_FILE, Sources, System};
 
@@ -72,8 +75,17 @@ pub struct Settings {
     pub cgroups: PathBuf,
     /// Every file that was read for these settings: what a watcher must watch.
     pub files: Vec<PathBuf>,
-    /// SHA-256 over the content of all of `files`, in lower-case hexadecimal: the `hash` of `config_info`.
+    /// SHA-256 over the content of all of `files` and of what is followed, in lower-case hexadecimal: the `hash` of `config_info`.
     pub hash: String,
+}
+
+impl Settings {
+    /// The identifiers of the APIs whose definitions have not been told yet.
+    pub fn awaited(&self) -> impl Iterator<Item = &str> {
+        let apis = self.plan.apis.iter();
+        apis.filter(|api| api.origin == DefinitionOrigin::Awaited)
+            .map(|api| api.definition.identifier.as_str())
+    }
 }
 
 /// How proofs of possession are taken (RFC 9449).

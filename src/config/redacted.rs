@@ -15,11 +15,11 @@ use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
 use crate::policy::{Conditions, RequirementPlan};
 use crate::snapshot::{
-    ApiPlan, ClientAuthentication, IntrospectionEndpoint, RoutePlan, ServerAddress, UpstreamPlan,
+    ApiPlan, ClientAuthentication, IntrospectionEndpoint, IssuerPlan, RoutePlan, ServerAddress, UpstreamPlan,
     UpstreamProtocol,
 };
 use crate::telemetry::AccessLogOutput;
-use crate::token::{AudienceRule, Unencrypted};
+use crate::token::{AudienceRule, ClaimPath, Unencrypted};
 
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
@@ -50,6 +50,7 @@ pub fn redacted(settings: &Settings) -> Value {
                 AccessLogOutput::File(path) => path.to_string_lossy(),
             },
             "identities": if settings.access_log.plain_identities { "plain" } else { "hashed" },
+            "denials_per_second": settings.access_log.denials_per_second,
         },
         "files": settings.files.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
         "hash": settings.hash,
@@ -204,7 +205,7 @@ fn api(api: &ApiPlan) -> Value {
     json!({
         // Its secret hides itself.
         "definition": serde_json::to_value(api.definition.as_ref()).unwrap_or_default(),
-        "issuers": api.issuers,
+        "issuers": api.issuers.iter().map(|issuer| trusted(api, issuer)).collect::<Value>(),
         "signing_secret": api.signing_secret.as_ref().map(|_| "[redacted]"),
         // What names a key is no secret.
         "decryption_keys": api.encryption.as_ref().map(|encryption| encryption.keys.thumbprints().collect::<Vec<_>>()),
@@ -222,6 +223,37 @@ fn api(api: &ApiPlan) -> Value {
         "forward": {"token": name(api.forward.token), "identity_headers": headers},
         "cors_preflight": name(api.forward.cors_preflight),
         "routes": api.routes.iter().map(route).collect::<Value>(),
+    })
+}
+
+fn trusted(api: &ApiPlan, issuer: &IssuerPlan) -> Value {
+    let reading = api.reading(issuer);
+    let text = |path: &ClaimPath| path.as_str().to_owned();
+    let paths = |paths: &[ClaimPath]| -> Vec<String> { paths.iter().map(text).collect() };
+    let claims = reading
+        .type_claims
+        .iter()
+        .map(|(path, values)| (text(path), json!(values)));
+    let roles = reading.roles.as_ref().map(|roles| {
+        let roles = roles
+            .iter()
+            .map(|(role, permissions)| (role.clone(), json!(permissions)));
+        roles.collect::<Map<_, _>>()
+    });
+    json!({
+        "issuer": issuer.issuer,
+        "algorithms": reading.algorithms.iter().map(|alg| alg.name()).collect::<Vec<_>>(),
+        "audiences": reading.audiences,
+        "token_types": reading.types,
+        "accept_untyped": reading.untyped,
+        "type_claims": claims.collect::<Map<_, _>>(),
+        "scopes_from": paths(&reading.scopes),
+        "permissions_from": paths(&reading.permissions),
+        "roles": roles,
+        "granted_by": name(reading.granted_by),
+        "client_from": paths(&reading.client),
+        "subject_from": text(&reading.subject),
+        "token_id_from": text(&reading.token_id),
     })
 }
 
@@ -314,8 +346,13 @@ fn requirement(requirement: &RequirementPlan) -> Value {
         conditions.clients.is_empty(),
     );
     if let Some(step_up) = &conditions.step_up {
-        let within = step_up.within.map(show_period);
-        let step_up = json!({"within": within, "methods": step_up.methods, "acr": step_up.acr});
+        let step_up = json!({
+            "within": step_up.within.map(show_period),
+            "methods": step_up.methods,
+            "acr": step_up.acr,
+            "match": name(step_up.matching),
+            "machines": name(step_up.machines),
+        });
         show("step_up", step_up, false);
     }
     Value::Object(shown)

@@ -14,6 +14,8 @@ mod issuer;
 mod listener;
 mod requirement;
 mod route;
+mod step_up;
+mod trusted;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -25,6 +27,8 @@ use super::DpopSettings;
 use super::address::overlap;
 use super::bounds::{SHORTEST, count, period, size};
 use super::faults::Fault;
+#[cfg(feature = "authority")]
+use super::file::Issuer;
 use super::file::{self, AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
 use crate::control::IssuerSettings;
@@ -66,7 +70,17 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         not(feature = "authority"),
         expect(unused_mut, reason = "the authority adds to both")
     )]
-    let (mut issuers, mut expiries) = (issuer::issuers(&file.issuers, files, faults), expiries);
+    let (mut written, mut expiries) = (file.issuers.clone(), expiries);
+    #[cfg(feature = "authority")]
+    if let Some(authority) = &file.authority
+        && !written
+            .iter()
+            .any(|issuer| issuer.issuer.value == authority.issuer.value)
+    {
+        // An issuer like any other, and one that need not be written.
+        written.push(Issuer::named(&authority.issuer));
+    }
+    let issuers = issuer::issuers(&written, files, faults);
     let own = Own {
         listeners: listeners.iter().map(|listener| listener.address).collect(),
         admin,
@@ -76,13 +90,11 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         let taken: Vec<SocketAddr> = own.listeners.iter().copied().chain(own.admin).collect();
         let (authority, valid) = authority::authority(written, &taken, files, faults);
         expiries.extend(valid);
-        issuer::add_authority(&mut issuers, &written.issuer.value);
         authority
     });
-    let endpoints = introspection::endpoints(&file.issuers, files, faults);
+    let endpoints = introspection::endpoints(&written, files, faults);
     let known = Known {
-        issuers: &issuers,
-        written: &file.issuers,
+        issuers: &written,
         endpoints: &endpoints,
         own: &own,
     };
@@ -106,7 +118,7 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         limits: limits(file.limits.as_ref(), faults),
         timeouts: timeouts(file.timeouts.as_ref(), faults),
         token_cache_entries: count("entries", entries, 10_000, (0, 10_000_000), faults),
-        access_log: access_log(file.access_log.as_ref()),
+        access_log: access_log(file.access_log.as_ref(), faults),
         issuers,
         plan,
         #[cfg(feature = "authority")]
@@ -122,8 +134,7 @@ struct Own {
 
 /// What APIs are held against.
 struct Known<'a> {
-    issuers: &'a [IssuerSettings],
-    written: &'a [file::Issuer],
+    issuers: &'a [file::Issuer],
     endpoints: &'a [Arc<IntrospectionEndpoint>],
     own: &'a Own,
 }
@@ -289,7 +300,7 @@ fn timeouts(written: Option<&Timeouts>, faults: &mut Vec<Fault>) -> net::Timeout
     timeouts
 }
 
-fn access_log(written: Option<&AccessLog>) -> AccessLogSettings {
+fn access_log(written: Option<&AccessLog>, faults: &mut Vec<Fault>) -> AccessLogSettings {
     let output = written.and_then(|log| log.output.as_ref());
     let output = output.map_or(AccessLogOutput::Stdout, |output| match output.value.as_str() {
         "stdout" => AccessLogOutput::Stdout,
@@ -298,7 +309,10 @@ fn access_log(written: Option<&AccessLog>) -> AccessLogSettings {
         path => AccessLogOutput::File(beside(&output.place, path)),
     });
     let identities = written.and_then(|log| log.identities);
+    let denials = written.and_then(|log| log.denials_per_second.as_ref());
+    let usual = AccessLogSettings::default().denials_per_second;
     AccessLogSettings {
+        denials_per_second: count("denials_per_second", denials, usual, (0, 1_000_000), faults),
         output,
         plain_identities: identities.is_some_and(|word| word.0 == Identities::Plain),
     }

@@ -24,6 +24,11 @@ pub trait Sources {
 
     /// The value of an environment variable; `None` where it is not set or not UTF-8.
     fn variable(&self, name: &str) -> Option<String>;
+
+    /// The resource server of this identifier, as the authority that is followed has told it; `None` where it has not.
+    fn followed(&self, _identifier: &str) -> Option<Arc<serde_json::Value>> {
+        None
+    }
 }
 
 /// The disk, and the environment of the process.
@@ -50,6 +55,8 @@ pub(super) struct Files<'s> {
     read: Vec<PathBuf>,
     digests: HashMap<PathBuf, digest::Digest>,
     documents: HashMap<PathBuf, Option<Arc<Node>>>,
+    /// What was followed, in the order in which it was asked for.
+    followed: Vec<digest::Digest>,
 }
 
 impl<'s> Files<'s> {
@@ -59,6 +66,7 @@ impl<'s> Files<'s> {
             read: Vec::new(),
             digests: HashMap::new(),
             documents: HashMap::new(),
+            followed: Vec::new(),
         }
     }
 
@@ -98,6 +106,16 @@ impl<'s> Files<'s> {
         Some(content)
     }
 
+    /// A followed definition as a document; its places name the identifier.
+    pub(super) fn followed(&mut self, identifier: &str) -> Option<Arc<Node>> {
+        let definition = self.sources.followed(identifier)?;
+        let text = definition.to_string();
+        self.followed
+            .push(digest::digest(&digest::SHA256, text.as_bytes()));
+        let place = Place::whole(Path::new(&format!("definition of {identifier}")));
+        Some(Arc::new(Node::from_json(&place, &definition)))
+    }
+
     /// The document in a file that is named at `place`. Its faults are added once, however often it is named.
     pub(super) fn document(
         &mut self,
@@ -128,6 +146,9 @@ impl<'s> Files<'s> {
         let mut all = digest::Context::new(&digest::SHA256);
         for path in &self.read {
             all.update(self.digests.get(path).map_or(&[][..], AsRef::as_ref));
+        }
+        for digest in &self.followed {
+            all.update(digest.as_ref());
         }
         let hash = all
             .finish()

@@ -2,6 +2,7 @@
 
 mod encryption;
 mod introspection;
+mod issuers;
 mod listeners;
 
 use std::collections::HashMap;
@@ -13,7 +14,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::control::KeySource;
-use crate::policy::{Conditions, Mode, OnExpiry, PathForm, RequirementPlan, Upgrade};
+use crate::policy::{Conditions, Machines, Mode, OnExpiry, PathForm, RequirementPlan, StepUp, Upgrade};
 use crate::snapshot::{Preflight, ServerAddress, TokenForwarding};
 use crate::telemetry::AccessLogOutput;
 
@@ -107,7 +108,7 @@ fn the_smallest_file_has_the_documented_defaults() {
     );
     assert_eq!(api.upstream.servers, [ServerAddress::tcp("127.0.0.1", 3000)]);
     assert_eq!(api.upstream.timeout, Duration::from_secs(15));
-    assert_eq!(api.issuers, [ISSUER]);
+    assert_eq!(api.issuers, [ISSUER.into()]);
     assert_eq!(
         settings.files,
         [PathBuf::from("etc/gate.yaml"), PathBuf::from("etc/items.json")]
@@ -135,6 +136,7 @@ apis:
     mode: report
     leeway: 0s
     max_age: 1h
+    step_up: {{acr: [silver], machines: include}}
     upstream: {{servers: ["http://items", "http://[::1]:3001/"], connect_timeout: 500ms, timeout: 1m, idle_timeout: 5m}}
     forward: {{token: strip, identity_headers: {{X-Auth-Subject: sub}}}}
     cors_preflight: forward
@@ -224,7 +226,16 @@ access_log: {{output: logs/access.json, identities: plain}}
         (2, &[PathForm::EncodedSlash][..])
     );
     assert_eq!(routes[1].require, RequirementPlan::Public);
-    assert_eq!(routes[2].require, RequirementPlan::Token(Conditions::default()));
+    let of_the_api = StepUp {
+        acr: vec!["silver".into()],
+        machines: Machines::Include,
+        ..StepUp::default()
+    };
+    let authenticated = Conditions {
+        step_up: Some(of_the_api),
+        ..Conditions::default()
+    };
+    assert_eq!(routes[2].require, RequirementPlan::Token(authenticated));
     let RequirementPlan::Token(conditions) = &routes[3].require else {
         panic!()
     };
@@ -239,6 +250,10 @@ access_log: {{output: logs/access.json, identities: plain}}
     assert_eq!(
         shown["apis"][0]["routes"][3]["require"]["claims"]["org_id"][1],
         "org_2"
+    );
+    assert_eq!(
+        shown["apis"][0]["routes"][2]["require"]["step_up"],
+        serde_json::json!({"within": null, "methods": [], "acr": ["silver"], "match": "all", "machines": "include"})
     );
     assert_eq!(shown["apis"][0]["upstream"]["servers"][1], "http://[::1]:3001");
     assert_eq!(shown["limits"]["header_bytes"], "64KiB");
@@ -550,6 +565,22 @@ fn faults_of_routes() {
     );
     bad_route("{path: /a, require: {claims: {n: []}}}", "`n` must not be empty");
     bad_route("{path: /a, require: {step_up: {}}}", "`step_up` has no condition");
+    bad_route(
+        "{path: /a, require: {step_up: {machines: include}}}",
+        "`step_up` has no condition",
+    );
+    bad_route(
+        "{path: /a, require: {step_up: {acr: [gold], match: any}}}",
+        "`match: any` needs both `methods` and `acr`",
+    );
+    bad_route(
+        "{path: /a, require: {step_up: require_2FA}}",
+        "did you mean `require_2fa`?",
+    );
+    bad_route(
+        "{path: /a, require: {step_up: 15}}",
+        "`step_up` must be a word or a mapping",
+    );
     bad_route(
         "{path: /a, require: [read:items, read:items]}",
         "`read:items` is twice in `require`",
@@ -994,6 +1025,7 @@ fn examples_are_valid_and_fit_the_schema() {
         "hs256.yaml",
         "opaque-tokens.yaml",
         "report-mode.yaml",
+        "several-issuers.yaml",
         "streams.yaml",
         "tls.yaml",
     ] {

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::certificate::CertificateField;
 use super::request_id::RequestId;
 use super::trace::Trace;
-use crate::net::{TlsPeer, TrustedProxies};
+use crate::net::{InterimAnswers, TlsPeer, TrustedProxies};
 use crate::policy::Host;
 use crate::token::Thumbprint;
 
@@ -54,6 +54,8 @@ pub struct Connection {
     certificate_field: Option<CertificateField>,
     /// Of the certificate that the peer has shown; digested once, and only where it is asked for.
     shown: OnceCell<Option<Thumbprint>>,
+    /// `None` where no interim answer can be sent.
+    interim: Option<InterimAnswers>,
 }
 
 /// Where one request comes from.
@@ -101,6 +103,7 @@ impl Connection {
             proxies: proxies.contains(address).then(|| proxies.clone()),
             certificate_field: None,
             shown: OnceCell::new(),
+            interim: None,
         }
     }
 
@@ -110,6 +113,16 @@ impl Connection {
             certificate_field: field.filter(|_| self.proxies.is_some()),
             ..self
         }
+    }
+
+    /// The same, where the client can be sent interim answers.
+    pub fn with_interim_answers(self, interim: Option<InterimAnswers>) -> Self {
+        Self { interim, ..self }
+    }
+
+    /// Where interim answers to the request at hand go; `None`: nowhere.
+    pub(super) fn interim(&self) -> Option<&InterimAnswers> {
+        self.interim.as_ref()
     }
 
     /// The certificate of the client of a request with these fields.

@@ -12,6 +12,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
+use super::client;
 use super::deadline::Deadline;
 use super::request_body::{RequestBody, RequestBodyEnd, RequestProgress};
 use super::upstream::{Held, Sent, ServerId, Servers, send};
@@ -72,11 +73,12 @@ pub(super) fn forward(
     request: Request<RequestBody>,
     request_progress: Option<Rc<RequestProgress>>,
     (servers, chosen): (Rc<Servers>, ServerId),
+    client: Rc<client::Connection>,
     waits: Waits,
     deadline: Deadline,
 ) -> impl Future<Output = Result<Forwarded, Failed>> + use<> {
     let begun = match servers.get(chosen).and_then(|server| server.pool.ready()) {
-        Some(lease) => Ok(lease.send(request)),
+        Some(lease) => Ok(lease.send(request, Rc::clone(&client))),
         None => Err(Box::new(request)),
     };
     async move {
@@ -94,7 +96,7 @@ pub(super) fn forward(
                 },
             };
             match unsent {
-                Some(unsent) => Box::pin(send(unsent, &servers, chosen, waits.connect)).await,
+                Some(unsent) => Box::pin(send(unsent, &servers, chosen, waits.connect, &client)).await,
                 None => Sent {
                     server: chosen,
                     result: Err(Reason::UpstreamProtocol),

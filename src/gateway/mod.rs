@@ -1,8 +1,8 @@
 //! The data plane: one request from head to response. With `net`, the only async code on a request's path.
 //!
-//! Read `service` first. A worker is one thread: nothing in here is shared between workers but the snapshot, the cache
-//! of verified tokens, the threads that decrypt, the desks where issuers are asked about tokens, metrics and the access
-//! log. It must never write the snapshot, and never do I/O other than forwarding and those questions.
+//! Read `service` first. A worker is one thread: nothing in here is shared between workers but the snapshot, the caches
+//! of tokens, the threads that decrypt, the desks where issuers are asked about tokens, metrics and the access log. It
+//! must never write the snapshot, and never do I/O other than forwarding and those questions.
 
 mod asks;
 mod body;
@@ -18,6 +18,7 @@ mod introspection;
 mod pace;
 mod pool;
 mod record;
+mod refused;
 mod request_body;
 mod request_id;
 mod respond;

@@ -16,6 +16,7 @@ use hyper::client::conn::TrySendError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::client;
 use super::request_body::RequestBody;
 use super::upstream::http1::{Answer, Connection};
 use super::upstream::http2::Http2Connections;
@@ -75,6 +76,7 @@ pub(super) struct Lease {
 pub(super) struct Sending {
     sent: Pin<Box<dyn Future<Output = Answer>>>,
     lease: Option<Lease>,
+    client: Rc<client::Connection>,
 }
 
 /// Counts an open connection.
@@ -307,11 +309,12 @@ impl Lease {
         self.connection.until_ready().await
     }
 
-    /// Sends a request. It is out of the caller's hands when this returns.
-    pub(super) fn send(mut self, request: Request<RequestBody>) -> Sending {
+    /// Sends a request of this client. It is out of the caller's hands when this returns.
+    pub(super) fn send(mut self, request: Request<RequestBody>, client: Rc<client::Connection>) -> Sending {
         Sending {
             sent: self.connection.send(request),
             lease: Some(self),
+            client,
         }
     }
 
@@ -356,12 +359,12 @@ impl Future for Sending {
     type Output = Result<(Response<Incoming>, Lease), TrySendError<Request<RequestBody>>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { sent, lease } = self.get_mut();
+        let Self { sent, lease, client } = self.get_mut();
         // Not polled any more once it has ended.
         let Some(mut held) = lease.take() else {
             return Poll::Pending;
         };
-        match held.connection.poll_answer(sent, cx) {
+        match held.connection.poll_answer(sent, client, cx) {
             Poll::Ready(answer) => Poll::Ready(answer.map(|response| (response, held))),
             Poll::Pending => {
                 *lease = Some(held);

@@ -298,6 +298,7 @@ impl Record {
             status: self.status,
             decision: self.decision,
             reason: self.broke.unwrap_or(self.reason).name(),
+            reason_index: self.reason.index(),
             subject: principal.and_then(|principal| principal.subject()),
             client: principal.and_then(|principal| principal.client_id()),
             bytes_in: log

@@ -304,7 +304,7 @@ impl Worker {
         let deadline = self.deadlines.after(waits.head, now);
         let call = asks.call_time.map(|time| self.deadlines.after(time, now));
         let to = (Rc::clone(&servers), chosen);
-        let forwarding = forward(permit, request, progress, to, waits, deadline);
+        let forwarding = forward(permit, request, progress, to, connection, waits, deadline);
         Serving::Later(Box::pin(async move {
             let mut forwarding = pin!(forwarding);
             let forwarded = match &call {

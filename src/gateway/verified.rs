@@ -1,8 +1,9 @@
 //! The cache of verified tokens in front of `Verifier::verify`.
 //!
 //! It holds facts, never decisions: a hit is asked again for its times, and its binding and the route are asked in any
-//! case. The key is a keyed digest of the whole token, the API and the generation of the snapshot, so neither a changed key set nor a
-//! changed definition can meet an old entry, and no token stays in memory. Refused tokens are not kept.
+//! case. The key is a
+//! keyed digest of the whole token, the API and the generation of the snapshot, so neither a changed key set nor a
+//! changed definition can meet an old entry, and no token stays in memory. Refused tokens are kept apart, in `refused`.
 
 use std::cell::RefCell;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,6 +15,7 @@ use moka::sync::Cache;
 use prometheus::Histogram;
 
 use super::introspection::{Known, KnownTokens};
+use super::refused::RefusedTokens;
 use super::sanitize::SanitizedHead;
 use crate::policy::Api;
 use crate::telemetry::{CacheMetrics, Metrics, Stage};
@@ -33,6 +35,7 @@ type Principals = DigestMap<Arc<Principal>>;
 #[derive(Debug)]
 pub struct VerifiedTokens {
     cache: Option<Principals>,
+    refused: RefusedTokens,
     /// Random, and never leaves the process.
     key: LessSafeKey,
     /// What issuers have said of tokens.
@@ -115,6 +118,7 @@ impl VerifiedTokens {
         });
         Some(Self {
             cache,
+            refused: RefusedTokens::new(metrics),
             key,
             introspected: KnownTokens::new(entries, metrics.cache("introspection")),
             metrics: metrics.cache("token"),
@@ -129,9 +133,10 @@ impl VerifiedTokens {
             .entries
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
         self.introspected.count_entries();
+        self.refused.count_entries();
     }
 
-    /// Counts a token that was verified anew, and keeps it where it is good.
+    /// Counts a token that was verified anew, and keeps it, good or not.
     fn admit(
         &self,
         cache: &Principals,
@@ -141,7 +146,7 @@ impl VerifiedTokens {
     ) -> Result<Arc<Principal>, TokenError> {
         self.metrics.misses.inc();
         self.verify_timer.observe(started.elapsed().as_secs_f64());
-        let principal = Arc::new(verified?);
+        let principal = Arc::new(verified.inspect_err(|error| self.refused.put(digest, error))?);
         cache.insert(digest, Arc::clone(&principal));
         Ok(principal)
     }
@@ -184,6 +189,9 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
             && let Some(known) = self.tokens.introspected.get(&digest)
         {
             return known.at(api, now);
+        }
+        if let Some(error) = self.tokens.refused.get(&digest) {
+            return Err(error);
         }
         let started = Instant::now();
         match api.verifier.verify(token, now) {

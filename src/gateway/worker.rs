@@ -203,6 +203,7 @@ impl Worker {
         // What is at hand here does not know how long it may be: the shared cache does, and is asked again.
         self.recent.clear();
         self.shared.tokens.count_entries();
+        self.shared.access_log.tell_what_was_left_out();
     }
 }
 

@@ -5,19 +5,16 @@
 //! one connection write down here what happens, and `connection` keeps one lazily moved timer on [`Activity::deadline`].
 //! A request on a kept connection costs two clock readings and no timer.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::net::InFlight;
 use crate::net::connection::Patience;
-use crate::net::frames::{CALM_DOWN, Frames};
+use crate::net::interim::InterimQueue;
 
 /// Shared by the parts of one connection. All of them run on one thread; the atomics are there because an upgraded
 /// stream must be `Send`, and are never contended.
@@ -38,6 +35,8 @@ pub(super) struct Activity {
     /// When the client stopped taking what we write, likewise; `NEVER` while it takes it.
     stalled: AtomicU64,
     share: Share,
+    /// HTTP/1.1: what is to be written before the response.
+    pub(super) interim: InterimQueue,
     /// Counts the connection for the drain, also after it has become a tunnel.
     pub(super) in_flight: InFlight,
 }
@@ -95,6 +94,7 @@ impl Activity {
             moved: AtomicBool::new(false),
             flood: AtomicBool::new(false),
             stalled: AtomicU64::new(NEVER),
+            interim: InterimQueue::default(),
             in_flight,
         })
     }
@@ -127,6 +127,16 @@ impl Activity {
     /// Something of a response was handed over.
     pub(super) fn moved(&self) {
         self.moved.store(true, Relaxed);
+    }
+
+    /// Whether anything has moved since this was last asked.
+    pub(super) fn has_moved(&self) -> bool {
+        self.moved.swap(false, Relaxed)
+    }
+
+    /// Its frames are too many.
+    pub(super) fn is_flooded(&self) {
+        self.flood.store(true, Relaxed);
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -172,13 +182,13 @@ impl Activity {
         u64::try_from(self.created.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
 
-    fn bytes_came(&self) {
+    pub(super) fn bytes_came(&self) {
         if self.requests.load(Relaxed) == 0 && matches!(self.phase(), Phase::FirstByte | Phase::Idle) {
             self.enter(Phase::Head);
         }
     }
 
-    fn wrote<T>(&self, written: &Poll<T>) {
+    pub(super) fn wrote<T>(&self, written: &Poll<T>) {
         let is_stalled = self.stalled.load(Relaxed) != NEVER;
         match (written, is_stalled) {
             (Poll::Pending, false) => self.stalled.store(self.now(), Relaxed),
@@ -218,6 +228,11 @@ impl ActiveRequest {
     pub(super) fn moved(&self) {
         self.0.moved();
     }
+
+    /// Interim answers that have to be written before anything of the response.
+    pub(super) fn interim(&self) -> &InterimQueue {
+        &self.0.interim
+    }
 }
 
 impl Drop for ActiveRequest {
@@ -234,159 +249,6 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// A client's stream that notes down what happens on it, and that first gives back what was read from it to tell the
-/// protocol. Where its client floods it with HTTP/2 frames, nothing more passes: the client is told to calm down, and
-/// what it goes on sending is read and dropped, so that it can see that.
-#[derive(Debug)]
-pub(super) struct WatchedStream<T> {
-    stream: T,
-    read_before: ReadBefore,
-    activity: Arc<Activity>,
-    /// `None` for HTTP/1.1.
-    frames: Option<Box<Frames>>,
-}
-
-/// Bytes that were read before the protocol was known: at most an HTTP/2 preface.
-#[derive(Debug, Default)]
-pub(super) struct ReadBefore {
-    pub(super) bytes: [u8; 24],
-    pub(super) end: usize,
-    start: usize,
-}
-
-impl ReadBefore {
-    pub(super) fn unread(&self) -> &[u8] {
-        self.bytes.get(self.start..self.end).unwrap_or_default()
-    }
-}
-
-impl<T> WatchedStream<T> {
-    pub(super) fn new(
-        stream: T,
-        read_before: ReadBefore,
-        activity: Arc<Activity>,
-        frames: Option<Frames>,
-    ) -> Self {
-        Self {
-            stream,
-            read_before,
-            activity,
-            frames: frames.map(Box::new),
-        }
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> WatchedStream<T> {
-    /// Looks at the frames that came; ends the conversation where they are too many.
-    fn check_frames(&mut self, cx: &mut Context<'_>, came: &[u8]) -> bool {
-        let Some(frames) = &mut self.frames else {
-            return false;
-        };
-        if !frames.is_flood(came, self.activity.moved.swap(false, Relaxed)) {
-            return false;
-        }
-        self.activity.flood.store(true, Relaxed);
-        if frames.is_between_frames() {
-            // As much as a client that does not read gets of it.
-            let _ = Pin::new(&mut self.stream).poll_write(cx, &CALM_DOWN);
-        }
-        true
-    }
-
-    /// Reads what is there and drops it; the end of the stream is passed on.
-    fn drop_what_comes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut scratch = [0; 4096];
-        for _ in 0..DROPS_AT_ONCE {
-            let mut buf = ReadBuf::new(&mut scratch);
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buf);
-            if !matches!(read, Poll::Ready(Ok(()))) || buf.filled().is_empty() {
-                return read;
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    fn has_written(&mut self, written: &Poll<io::Result<usize>>, bufs: &[io::IoSlice<'_>]) {
-        self.activity.wrote(written);
-        if let (Some(frames), Poll::Ready(Ok(written))) = (&mut self.frames, written) {
-            let mut left = *written;
-            for buf in bufs {
-                let part = buf.get(..left).unwrap_or(buf);
-                frames.wrote(part);
-                left -= part.len();
-            }
-        }
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for WatchedStream<T> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.read_before.start < this.read_before.end {
-            let unread = this.read_before.unread();
-            let given = unread.get(..buf.remaining()).unwrap_or(unread);
-            buf.put_slice(given);
-            this.read_before.start += given.len();
-            return Poll::Ready(Ok(()));
-        }
-        if this.frames.is_some() && this.activity.is_flood() {
-            return this.drop_what_comes(cx);
-        }
-        let before = buf.filled().len();
-        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            this.activity.bytes_came();
-            let came = buf.filled().get(before..).unwrap_or_default();
-            if this.check_frames(cx, came) {
-                buf.set_filled(before);
-                return this.drop_what_comes(cx);
-            }
-        }
-        read
-    }
-}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.activity.is_flood() {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        let written = Pin::new(&mut this.stream).poll_write(cx, buf);
-        this.has_written(&written, &[io::IoSlice::new(buf)]);
-        written
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.activity.is_flood() {
-            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
-        }
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, bufs);
-        this.has_written(&written, bufs);
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-}
-
 const NEVER: u64 = u64::MAX;
 /// How long a head that had begun before a drain may still take.
 const HEAD_IN_DRAIN: Duration = Duration::from_millis(500);
-/// Reads of 4 KiB of a flood before others have a turn.
-const DROPS_AT_ONCE: usize = 16;

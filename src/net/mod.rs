@@ -8,7 +8,9 @@ mod slots;
 mod listener;
 mod frames;
 mod streams;
+mod interim;
 mod activity;
+mod watched;
 mod connection;
 mod proxy_protocol;
 mod tls;
@@ -17,12 +19,13 @@ mod fetch;
 mod probe;
 
 pub use activity::Overdue;
-pub use connection::{ConnectionEnd, ConnectionSettings, Protocol, serve_connection};
+pub use connection::{ConnectionEnd, ConnectionSettings, Protocol, serve_client, serve_connection};
 pub use connector::{
     AddressRule, Alpn, ClientTls, ConnectError, Destination, PemIdentity, TrustError, UpstreamStream, connect,
 };
 pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
+pub use interim::InterimAnswers;
 pub use listener::{BoundListener, ClientSocket, accept_loop};
 pub use open_files::{connections_for, raise_open_files};
 pub use pressure::{MemoryLevel, MemoryPressure};

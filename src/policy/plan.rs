@@ -2,7 +2,7 @@
 //!
 //! `config` makes these values, `snapshot::compile` consumes them. They hold names, never bit positions.
 
-use std::time::Duration;
+use super::StepUp;
 
 /// Whether a denial is enforced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -45,17 +45,6 @@ pub struct ClaimTest {
     pub claim: String,
     /// Scalars in their JSON text without quotes: `org_1`, `true`, `7`.
     pub values: Vec<String>,
-}
-
-/// What RFC 9470 calls step-up authentication.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StepUp {
-    /// The longest time since `auth_time`.
-    pub within: Option<Duration>,
-    /// `amr` must contain all of these, such as `mfa`.
-    pub methods: Vec<String>,
-    /// `acr` must be one of these.
-    pub acr: Vec<String>,
 }
 
 /// Another protocol that a connection may change to.

@@ -366,7 +366,7 @@ impl From<&TokenError> for Reason {
             TokenError::IssuedInFuture => Self::IssuedInFuture,
             TokenError::TooOld => Self::TooOld,
             TokenError::MissingClaim(_) => Self::MissingClaim,
-            TokenError::MalformedClaim(_) => Self::MalformedClaim,
+            TokenError::MalformedClaim(_) | TokenError::MalformedAt(_) => Self::MalformedClaim,
             TokenError::DpopMissing => Self::DpopMissing,
             TokenError::CertificateMissing => Self::CertificateMissing,
             TokenError::Proof(error) => Self::from(error),

@@ -2,21 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::{ClaimTest, Conditions, Reason, RequirementPlan, StepUp};
-use crate::token::{Json, Principal, ScopeSet, ScopeTable, UnixSeconds};
-
-/// Which claim says what a principal may do (DESIGN: where a requirement is read).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScopeSource {
-    /// `scope` (or `scp`).
-    Scope,
-    /// `permissions`: RBAC is on and the dialect promises the claim.
-    Permissions,
-}
+use super::{ClaimTest, Conditions, Profile, Reason, RequirementPlan, StepUp};
+use crate::token::{GrantedBy, Json, Principal, ScopeSet, ScopeTable, UnixSeconds};
 
 /// What a route asks of a request.
 #[derive(Debug)]
@@ -32,7 +22,9 @@ pub enum Requirement {
 /// The conditions of a route, compiled. Empty conditions mean that any valid token will do.
 #[derive(Debug)]
 pub struct TokenRequirement {
-    source: ScopeSource,
+    /// For people: what the definition says. A principal knows it of its issuer.
+    source: GrantedBy,
+    profile: Profile,
     all_of: ScopeSet,
     any_of: Option<ScopeSet>,
     claims: Vec<ClaimTest>,
@@ -50,12 +42,23 @@ struct Names {
     any_of: Vec<String>,
 }
 
+/// What becomes of a scope that a route asks for and the definition does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undefined {
+    /// The policy is at fault.
+    Refused,
+    /// Nobody has it: the definition is changed elsewhere, and must be enforced as it is now.
+    Unmeetable,
+}
+
 impl Requirement {
-    /// Compiles a plan. Fails with the first name that the table does not have.
+    /// Compiles a plan. Fails with the first name that the table does not have, where that is refused.
     pub fn compile<'a>(
         plan: &'a RequirementPlan,
         scopes: &ScopeTable,
-        source: ScopeSource,
+        source: GrantedBy,
+        undefined: Undefined,
+        profile: Profile,
     ) -> Result<Self, &'a str> {
         let RequirementPlan::Token(conditions) = plan else {
             return Ok(Self::Public);
@@ -73,12 +76,20 @@ impl Requirement {
                 names.push(name);
             }
         }
+        let set = |names: &'a [String]| {
+            let names = names.iter().map(String::as_str);
+            match undefined {
+                Undefined::Refused => scopes.exact_set(names),
+                Undefined::Unmeetable => Ok(scopes.set_or_nobody(names)),
+            }
+        };
         Ok(Self::Token(Box::new(TokenRequirement {
             source,
-            all_of: scopes.exact_set(all_of.iter().map(String::as_str))?,
+            profile,
+            all_of: set(all_of)?,
             any_of: match any_of.as_slice() {
                 [] => None,
-                names => Some(scopes.exact_set(names.iter().map(String::as_str))?),
+                names => Some(set(names)?),
             },
             claims: claims.clone(),
             clients: clients.clone(),
@@ -97,9 +108,14 @@ impl TokenRequirement {
     ///
     /// Scopes go first, so that a client learns what it lacks before it bothers a person with a new login.
     pub fn check(&self, principal: &Principal, now: UnixSeconds) -> Result<(), Reason> {
-        let (held, lacking) = match self.source {
-            ScopeSource::Scope => (principal.scopes(), Reason::InsufficientScope),
-            ScopeSource::Permissions => (principal.permissions(), Reason::InsufficientPermission),
+        let both;
+        let (held, lacking) = match principal.granted_by() {
+            GrantedBy::Scope => (principal.scopes(), Reason::InsufficientScope),
+            GrantedBy::Permissions => (principal.permissions(), Reason::InsufficientPermission),
+            GrantedBy::Either => {
+                both = principal.scopes().union(principal.permissions());
+                (&both, Reason::InsufficientPermission)
+            }
         };
         if !held.contains_all(&self.all_of) || self.any_of.as_ref().is_some_and(|any| !held.contains_any(any))
         {
@@ -120,8 +136,8 @@ impl TokenRequirement {
             return Err(Reason::ClaimMismatch);
         }
         match &self.step_up {
-            Some(step_up) if !is_stepped_up(step_up, principal, now) => Err(Reason::StepUpRequired),
-            _ => Ok(()),
+            Some(step_up) => step_up.check(principal, self.profile, now),
+            None => Ok(()),
         }
     }
 
@@ -140,8 +156,9 @@ impl fmt::Display for TokenRequirement {
     /// For people: `all of read:items write:items (in \`scope\`)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match self.source {
-            ScopeSource::Scope => "scope",
-            ScopeSource::Permissions => "permissions",
+            GrantedBy::Scope => "scope",
+            GrantedBy::Permissions => "permissions",
+            GrantedBy::Either => "scope` or `permissions",
         };
         let mut parts = Vec::new();
         if !self.names.all_of.is_empty() {
@@ -157,21 +174,7 @@ impl fmt::Display for TokenRequirement {
             parts.push(format!("client one of {}", self.clients.join(", ")));
         }
         if let Some(step_up) = &self.step_up {
-            let within = step_up
-                .within
-                .map(|within| format!(" within {} s", within.as_secs()));
-            let how = step_up
-                .methods
-                .iter()
-                .chain(&step_up.acr)
-                .cloned()
-                .collect::<Vec<_>>()
-                .join(", ");
-            parts.push(
-                format!("step-up{} {how}", within.unwrap_or_default())
-                    .trim_end()
-                    .into(),
-            );
+            parts.push(step_up.to_string());
         }
         if parts.is_empty() {
             f.write_str("a valid token")
@@ -188,26 +191,6 @@ fn has_one_of(claim: Option<&Json>, values: &[String]) -> bool {
         Some(Json::Array(elements)) => elements.iter().any(is_one),
         Some(scalar) => is_one(scalar),
     }
-}
-
-fn is_stepped_up(step_up: &StepUp, principal: &Principal, now: UnixSeconds) -> bool {
-    let seconds = |within: Duration| i64::try_from(within.as_secs()).unwrap_or(i64::MAX);
-    let is_recent = step_up.within.is_none_or(|within| {
-        // A time in the future is not a recent one: it would stay recent for as long as it lies ahead.
-        principal
-            .auth_time()
-            .is_some_and(|time| time <= now.saturating_add(60) && now.saturating_sub(time) <= seconds(within))
-    });
-    let methods = principal
-        .claim("amr")
-        .and_then(Json::as_array)
-        .unwrap_or_default();
-    let has_methods = step_up
-        .methods
-        .iter()
-        .all(|asked| methods.iter().any(|method| method.is_text(asked)));
-    let has_acr = step_up.acr.is_empty() || has_one_of(principal.claim("acr"), &step_up.acr);
-    is_recent && has_methods && has_acr
 }
 
 /// `text` as a header value, with what is not visible ASCII left out.

@@ -10,13 +10,16 @@ use http::Method;
 
 use super::handoff::KeyMisses;
 use super::metadata::metadata;
-use super::{ApiPlan, IntrospectionEndpoint, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target};
+use super::{
+    ApiPlan, DefinitionOrigin, IntrospectionEndpoint, IssuerPlan, Plan, Server, ServerAddress, ServerHealth,
+    Snapshot, Target,
+};
 use crate::policy::{
-    Api, ApiId, Mode, OnExpiry, PathForms, Possession, Realm, Requirement, Route, RouteTableBuilder,
-    ScopeSource,
+    Api, ApiId, Mode, OnExpiry, PathForms, Possession, Profile, Realm, Requirement, Route, RouteTableBuilder,
+    Undefined,
 };
 use crate::token::{
-    Introspection, KeySet, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier,
+    Introspection, KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier,
     VerifierSettings,
 };
 
@@ -50,6 +53,14 @@ pub enum CompileFault {
         api: usize,
         /// Position of the route in the API.
         route: usize,
+        /// The name.
+        scope: String,
+    },
+    /// A role stands for a permission that the definition does not define.
+    #[error("API {api}, roles: the definition has no permission `{scope}`")]
+    UndefinedRole {
+        /// Position of the API.
+        api: usize,
         /// The name.
         scope: String,
     },
@@ -137,6 +148,11 @@ fn add_api(
         faults.push(CompileFault::Secret { api: position });
         return;
     }
+    if let Some(scope) = undefined_role(plan) {
+        let scope = scope.clone();
+        faults.push(CompileFault::UndefinedRole { api: position, scope });
+        return;
+    }
     let scopes = Arc::new(scopes);
     let issuers = plan
         .issuers
@@ -171,12 +187,26 @@ fn add_api(
     add_routes(builder, (position, id), plan, &scopes, faults);
 }
 
-fn trusted_issuer(issuer: &str, plan: &ApiPlan, keys: &HashMap<String, IssuerKeys>) -> TrustedIssuer {
-    let set = keys.get(issuer).and_then(|keys| keys.keys.as_ref());
+fn trusted_issuer(trusted: &IssuerPlan, plan: &ApiPlan, keys: &HashMap<String, IssuerKeys>) -> TrustedIssuer {
+    let known = keys
+        .get(&trusted.issuer)
+        .filter(|_| plan.origin != DefinitionOrigin::Awaited);
+    let set = known.and_then(|keys| keys.keys.as_ref());
+    let algorithms = plan.reading(trusted).algorithms;
     TrustedIssuer {
-        issuer: issuer.into(),
-        keys: set.map(|set| Arc::new(VerificationKeys::new(set, plan.definition.signing_alg))),
+        issuer: trusted.issuer.as_str().into(),
+        keys: set.map(|set| Arc::new(VerificationKeys::new(set, &algorithms))),
+        reading: trusted.reading.clone(),
     }
+}
+
+/// The first permission that a map of roles names and the definition does not define.
+fn undefined_role(plan: &ApiPlan) -> Option<&String> {
+    let readings = plan.issuers.iter().filter_map(|trusted| trusted.reading.as_ref());
+    let mut named = readings
+        .flat_map(|reading| reading.roles.iter().flatten())
+        .flat_map(|(_role, permissions)| permissions);
+    named.find(|name| !plan.definition.defines(name))
 }
 
 fn add_routes(
@@ -186,13 +216,17 @@ fn add_routes(
     scopes: &ScopeTable,
     faults: &mut Vec<CompileFault>,
 ) {
-    let source = if plan.definition.permissions_decide() {
-        ScopeSource::Permissions
-    } else {
-        ScopeSource::Scope
+    let source = Reading::of(&plan.definition).granted_by;
+    let undefined = match plan.origin {
+        DefinitionOrigin::Here => Undefined::Refused,
+        DefinitionOrigin::Followed | DefinitionOrigin::Awaited => Undefined::Unmeetable,
+    };
+    let profile = Profile {
+        dialect: plan.definition.token_dialect,
+        leeway: plan.leeway,
     };
     for (index, route) in plan.routes.iter().enumerate() {
-        let requirement = match Requirement::compile(&route.require, scopes, source) {
+        let requirement = match Requirement::compile(&route.require, scopes, source, undefined, profile) {
             Ok(requirement) => requirement,
             Err(scope) => {
                 let scope = scope.to_owned();
@@ -259,8 +293,10 @@ fn introspection(plan: &ApiPlan) -> Option<Introspection> {
     })
 }
 
+/// Nobody, while the definition is awaited: then no token can be judged, whatever is said of it.
 fn introspection_endpoint(plan: &ApiPlan) -> Option<Arc<IntrospectionEndpoint>> {
-    Some(Arc::clone(&plan.introspection.as_ref()?.endpoint))
+    let introspection = plan.introspection.as_ref()?;
+    (plan.origin != DefinitionOrigin::Awaited).then(|| Arc::clone(&introspection.endpoint))
 }
 
 fn target(plan: &ApiPlan) -> Target {

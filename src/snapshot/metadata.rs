@@ -66,7 +66,8 @@ fn document(plan: &ApiPlan, resource: &str) -> Value {
     let scopes: Vec<&String> = scopes.collect();
     let mut document = Map::new();
     document.insert("resource".into(), json!(resource));
-    document.insert("authorization_servers".into(), json!(plan.issuers));
+    let issuers: Vec<&String> = plan.issuers.iter().map(|trusted| &trusted.issuer).collect();
+    document.insert("authorization_servers".into(), json!(issuers));
     if !scopes.is_empty() {
         document.insert("scopes_supported".into(), json!(scopes));
     }

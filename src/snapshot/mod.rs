@@ -19,7 +19,9 @@ use http::HeaderName;
 pub use compile::{CompileFault, CompileSettings, IssuerKeys, compile};
 pub use health::ServerHealth;
 pub use introspection::{ClientAuthentication, IntrospectionEndpoint, IntrospectionPlan};
-pub use plan::{ApiPlan, ForwardPlan, IdentityHeader, Plan, RoutePlan, TokenForwarding};
+pub use plan::{
+    ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, IssuerPlan, Plan, RoutePlan, TokenForwarding,
+};
 pub use upstream::{
     EjectionPlan, Endpoint, HealthPlan, ServerAddress, TlsFiles, UpstreamPlan, UpstreamProtocol, UpstreamTls,
     WaitingPlan,

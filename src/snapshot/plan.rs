@@ -12,7 +12,7 @@ use http::{HeaderName, Method};
 use super::{IntrospectionPlan, UpstreamPlan};
 use crate::definition::{ApiDefinition, Secret};
 use crate::policy::{Mode, OnExpiry, PathForm, PathPattern, Preflight, RequirementPlan, Upgrade};
-use crate::token::Encryption;
+use crate::token::{Encryption, Reading};
 
 /// All APIs and the issuers that they trust.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +28,10 @@ pub struct Plan {
 pub struct ApiPlan {
     /// The resource-server object.
     pub definition: Arc<ApiDefinition>,
+    /// Where it comes from.
+    pub origin: DefinitionOrigin,
     /// The issuers whose tokens are accepted; each is one of `Plan::issuers`, at least one.
-    pub issuers: Vec<String>,
+    pub issuers: Vec<IssuerPlan>,
     /// The HMAC key of an HS* API. Present exactly when the algorithm is symmetric.
     pub signing_secret: Option<Secret>,
     /// The keys that tokens are decrypted with, where they may be encrypted.
@@ -52,6 +54,47 @@ pub struct ApiPlan {
     pub forward: ForwardPlan,
     /// The routes in the order of the configuration.
     pub routes: Vec<RoutePlan>,
+}
+
+/// Where a definition comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefinitionOrigin {
+    /// From the configuration.
+    #[default]
+    Here,
+    /// From an authority, which changes it as it likes: what a route asks for and it does not define, nobody has.
+    Followed,
+    /// From an authority that has not told it yet: no token can be judged.
+    Awaited,
+}
+
+/// An issuer that an API trusts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct IssuerPlan {
+    /// Its identifier.
+    pub issuer: String,
+    /// How its tokens are read; `None`: as the definition says.
+    pub reading: Option<Reading>,
+}
+
+impl From<&str> for IssuerPlan {
+    /// Read as the definition says.
+    fn from(issuer: &str) -> Self {
+        Self {
+            issuer: issuer.into(),
+            reading: None,
+        }
+    }
+}
+
+impl ApiPlan {
+    /// How the tokens of one of its issuers are read.
+    pub fn reading(&self, issuer: &IssuerPlan) -> Reading {
+        issuer
+            .reading
+            .clone()
+            .unwrap_or_else(|| Reading::of(&self.definition))
+    }
 }
 
 /// What is done to the head of a forwarded request.

@@ -6,7 +6,6 @@
 //! for is hashed with a key that lives and dies with the process, unless plain identities were asked for.
 
 use std::cell::RefCell;
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +18,8 @@ use http::Version;
 use prometheus::IntCounter;
 
 use crate::telemetry::line::Line;
-use crate::telemetry::{AccessLogOutput, AccessLogSettings, Decision};
+use crate::telemetry::log_output::LogFile;
+use crate::telemetry::{AccessLogOutput, AccessLogSettings, Decision, DenialLines};
 
 /// One request, at its end. Texts may be anything; they are escaped and cut.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub struct AccessRecord<'a> {
     pub decision: Decision,
     /// Why.
     pub reason: &'static str,
+    /// The index of the reason of the decision.
+    pub reason_index: usize,
     /// `sub` of the token, as it is; hashed here.
     pub subject: Option<&'a str>,
     /// `azp` or `client_id`, likewise.
@@ -73,6 +75,7 @@ pub struct AccessLog {
 struct Inner {
     lines: SyncSender<Message>,
     dropped: IntCounter,
+    denials: DenialLines,
     identities: Identities,
 }
 
@@ -89,19 +92,21 @@ enum Message {
 }
 
 impl AccessLog {
-    /// Opens the output and starts the writer; `dropped` counts the records that it could not take.
+    /// Opens the output and starts the writer; `dropped` counts the records that it could not take, and `denials` bounds
+    /// those of refused requests.
     ///
     /// # Errors
     /// The file cannot be opened, no thread can be started, or no random key can be had.
-    pub fn start(settings: &AccessLogSettings, dropped: IntCounter) -> io::Result<Self> {
+    pub fn start(
+        settings: &AccessLogSettings,
+        dropped: IntCounter,
+        denials: DenialLines,
+    ) -> io::Result<Self> {
         match &settings.output {
             AccessLogOutput::Off => Ok(Self { inner: None }),
-            AccessLogOutput::Stdout => Self::writing_to(io::stdout(), settings, dropped),
-            AccessLogOutput::Stderr => Self::writing_to(io::stderr(), settings, dropped),
-            AccessLogOutput::File(path) => {
-                let file: File = OpenOptions::new().create(true).append(true).open(path)?;
-                Self::writing_to(file, settings, dropped)
-            }
+            AccessLogOutput::Stdout => Self::writing_to(io::stdout(), settings, dropped, denials),
+            AccessLogOutput::Stderr => Self::writing_to(io::stderr(), settings, dropped, denials),
+            AccessLogOutput::File(path) => Self::writing_to(LogFile::open(path)?, settings, dropped, denials),
         }
     }
 
@@ -109,6 +114,7 @@ impl AccessLog {
         output: impl Write + Send + 'static,
         settings: &AccessLogSettings,
         dropped: IntCounter,
+        denials: DenialLines,
     ) -> io::Result<Self> {
         let identities = if settings.plain_identities {
             Identities::Plain
@@ -123,6 +129,7 @@ impl AccessLog {
             inner: Some(Arc::new(Inner {
                 lines,
                 dropped,
+                denials,
                 identities,
             })),
         })
@@ -136,6 +143,9 @@ impl AccessLog {
     /// Hands a record over. Never waits.
     pub fn record(&self, record: &AccessRecord<'_>) {
         let Some(inner) = &self.inner else { return };
+        if record.decision == Decision::Deny && !inner.denials.takes(record.reason_index, record.time) {
+            return;
+        }
         let line = BUFFER.with_borrow_mut(|line| {
             line.begin();
             inner.fill(line, record);
@@ -146,10 +156,18 @@ impl AccessLog {
         }
     }
 
+    /// Says in the log of the process what was left out of this one. Called every few seconds.
+    pub fn tell_what_was_left_out(&self) {
+        if let Some(inner) = &self.inner {
+            inner.denials.tell();
+        }
+    }
+
     /// Waits until everything that was handed over is written, at most for `patience`. For the end of the process;
     /// blocks its thread.
     pub fn flush(&self, patience: Duration) {
         let Some(inner) = &self.inner else { return };
+        inner.denials.tell();
         let give_up = Instant::now() + patience;
         let (done, is_done) = sync_channel(1);
         let mut flush = Message::Flush(done);
@@ -212,7 +230,7 @@ impl Identities {
 
 /// The writer thread: waits for a line, takes what else is there, then hands all of it to the system at once.
 fn write_lines(queue: &Receiver<Message>, output: impl Write) {
-    let mut output = BufWriter::with_capacity(64 << 10, output);
+    let mut output = BufWriter::with_capacity(BATCH, output);
     let mut complained = false;
     while let Ok(first) = queue.recv() {
         let mut next = Ok(first);
@@ -220,7 +238,13 @@ fn write_lines(queue: &Receiver<Message>, output: impl Write) {
         let mut flushes = Vec::new();
         while let Ok(message) = next {
             match message {
-                Message::Line(line) => written = written.and(output.write_all(&line)),
+                Message::Line(line) => {
+                    // Never half a line: the next write may go to another file.
+                    if output.buffer().len() + line.len() > BATCH {
+                        written = written.and(output.flush());
+                    }
+                    written = written.and(output.write_all(&line));
+                }
                 Message::Flush(done) => flushes.push(done),
             }
             next = queue.try_recv();
@@ -257,6 +281,8 @@ thread_local! {
     static BUFFER: RefCell<Line> = const { RefCell::new(Line::new()) };
 }
 
+/// What is written at once.
+const BATCH: usize = 64 << 10;
 /// Records that wait for the writer.
 const QUEUE: usize = 8_192;
 /// 16 hexadecimal digits.
@@ -292,6 +318,10 @@ mod tests {
         IntCounter::new("dropped", "dropped").unwrap()
     }
 
+    fn any() -> DenialLines {
+        DenialLines::new(0, [])
+    }
+
     fn record() -> AccessRecord<'static> {
         AccessRecord {
             time: UNIX_EPOCH + Duration::from_millis(1_700_000_000_042),
@@ -305,6 +335,7 @@ mod tests {
             status: 200,
             decision: Decision::Allow,
             reason: "ok",
+            reason_index: 0,
             subject: Some("auth0|123"),
             client: Some("client"),
             bytes_in: 0,
@@ -317,7 +348,7 @@ mod tests {
 
     fn lines(settings: &AccessLogSettings, records: &[AccessRecord<'_>]) -> Vec<String> {
         let sink = Sink::default();
-        let log = AccessLog::writing_to(sink.clone(), settings, dropped()).unwrap();
+        let log = AccessLog::writing_to(sink.clone(), settings, dropped(), any()).unwrap();
         records.iter().for_each(|record| log.record(record));
         log.flush(Duration::from_secs(5));
         let bytes = sink.0.lock().unwrap().clone();
@@ -402,8 +433,13 @@ mod tests {
         }
         let (release, stuck) = sync_channel(0);
         let dropped = dropped();
-        let log =
-            AccessLog::writing_to(Stuck(stuck), &AccessLogSettings::default(), dropped.clone()).unwrap();
+        let log = AccessLog::writing_to(
+            Stuck(stuck),
+            &AccessLogSettings::default(),
+            dropped.clone(),
+            any(),
+        )
+        .unwrap();
         for _ in 0..QUEUE * 3 {
             log.record(&record());
         }
@@ -419,7 +455,7 @@ mod tests {
             output: AccessLogOutput::Off,
             ..Default::default()
         };
-        let log = AccessLog::start(&off, dropped()).unwrap();
+        let log = AccessLog::start(&off, dropped(), any()).unwrap();
         assert!(!log.is_on());
         log.record(&record());
         log.flush(Duration::ZERO);
@@ -431,7 +467,7 @@ mod tests {
             output: AccessLogOutput::File(path.clone()),
             ..Default::default()
         };
-        let log = AccessLog::start(&file, dropped()).unwrap();
+        let log = AccessLog::start(&file, dropped(), any()).unwrap();
         log.record(&record());
         log.flush(Duration::from_secs(5));
         assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);

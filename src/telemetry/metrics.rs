@@ -61,6 +61,7 @@ pub struct Metrics {
     pub proxy_headers: IntCounterVec,
     /// Access-log records that the writer could not take.
     pub access_log_dropped: IntCounter,
+    access_log_suppressed: IntCounterVec,
 }
 
 /// What became of an unknown `kid`.
@@ -219,6 +220,11 @@ impl Metrics {
                 "access_log_dropped_total",
                 "Access-log records dropped because the writer was behind.",
             )?,
+            access_log_suppressed: make.counters(
+                "access_log_suppressed_total",
+                "Access-log records of refused requests left out because there were too many of a reason.",
+                &["reason"],
+            )?,
             reasons,
             registry: registry.clone(),
         };
@@ -271,7 +277,7 @@ impl Metrics {
         metrics
     }
 
-    /// Counters of one cache, such as `token`.
+    /// Counters of one cache: `token`, `refused_token`.
     pub fn cache(&self, cache: &'static str) -> CacheMetrics {
         CacheMetrics {
             hits: self.cache_requests.with_label_values(&[cache, "hit"]),
@@ -290,6 +296,12 @@ impl Metrics {
             protocol: result("protocol"),
             overloaded: result("overloaded"),
         }
+    }
+
+    /// Access-log records of refused requests that were left out, by reason, in the order of the closed list.
+    pub fn access_log_suppressed(&self) -> impl Iterator<Item = (&'static str, IntCounter)> {
+        let counter = |reason| self.access_log_suppressed.with_label_values(&[reason]);
+        self.reasons.iter().map(move |&reason| (reason, counter(reason)))
     }
 
     /// Tunnels that ended like this.
@@ -411,6 +423,7 @@ mod tests {
         metrics.tls_handshakes.with_label_values(&["ok"]);
         metrics.proxy_headers.with_label_values(&["untrusted"]);
         metrics.config_in_force(7, "abc");
+        metrics.access_log_suppressed().for_each(drop);
         let text = metrics.encode().unwrap();
         for line in GOLDEN.trim().lines() {
             assert!(text.lines().any(|found| found == line), "missing: {line}\n{text}");
@@ -459,6 +472,7 @@ scopegate_tls_handshakes_total{result="ok"} 0
 scopegate_proxy_headers_total{result="untrusted"} 0
 scopegate_build_info{version="0.1.0"} 1
 scopegate_access_log_dropped_total 0
+scopegate_access_log_suppressed_total{reason="expired"} 0
 scopegate_upgrades_open 0
 scopegate_upgrades_total{end="expired"} 0
 # TYPE process_cpu_seconds_total counter

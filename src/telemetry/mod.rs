@@ -7,11 +7,14 @@ mod families;
 mod metrics;
 mod introspection;
 mod route_metrics;
-mod access_log;
 mod line;
+mod denials;
+mod log_output;
+mod access_log;
 mod health;
 
 pub use access_log::{AccessLog, AccessRecord};
+pub use denials::DenialLines;
 pub use health::{Missing, Readiness};
 pub use introspection::IntrospectionMetrics;
 pub use metrics::{CacheMetrics, IssuerMetrics, Metrics, UnknownKid, UpstreamMetrics};

@@ -11,9 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::binding::binding;
 use super::json::Json;
-use super::{Principal, TokenError, UnixSeconds, Verifier, claims};
+use super::verify::Trusted;
+use super::{Principal, Reading, TokenError, UnixSeconds, Verifier, claims};
 
 /// The longest answer that is read, in bytes.
 pub const MAX_ANSWER: usize = 64 << 10;
@@ -133,44 +133,55 @@ impl IntrospectionAnswer {
     }
 }
 
+/// Who is asked, about what, and how the answer is read.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) rules: Introspection,
+    trusted: Trusted,
+}
+
 impl Verifier {
+    /// The same for an API that asks about tokens: one of the issuers that it trusts. Nobody is asked where it does not
+    /// trust that one.
+    #[must_use]
+    pub fn with_introspection(mut self, introspection: Option<Introspection>) -> Self {
+        self.asked = introspection.and_then(|rules| {
+            let mut issuers = self.issuers.iter();
+            let mut trusted = issuers.find(|trusted| trusted.issuer == rules.issuer)?.clone();
+            trusted.reading = trusted.reading.of_answers();
+            Some(Asked { rules, trusted })
+        });
+        self
+    }
+
+    /// Whether, and whom, to ask about tokens.
+    pub fn introspection(&self) -> Option<&Introspection> {
+        self.asked.as_ref().map(|asked| &asked.rules)
+    }
+
     /// The principal of a token that its issuer was asked about. An answer has what it has: only `aud` must be there,
-    /// and whatever is there is held against the rules for signed tokens.
+    /// and whatever is there is held against the rules for signed tokens of that issuer.
     pub fn verify_introspected(
         &self,
         answer: IntrospectionAnswer,
         now: UnixSeconds,
     ) -> Result<Principal, TokenError> {
-        let asked = self
-            .introspection
-            .as_ref()
-            .ok_or(TokenError::Malformed("nobody is asked about it"))?;
+        let asked = self.asked.as_ref();
+        let Asked { rules, trusted } = asked.ok_or(TokenError::Malformed("nobody is asked about it"))?;
         let IntrospectionAnswer::Active(claims) = answer else {
             return Err(TokenError::Inactive);
         };
-        if claims::text(&claims, "iss")?.is_some_and(|issuer| *issuer != *asked.issuer) {
+        if claims::text(&claims, "iss")?.is_some_and(|issuer| *issuer != *rules.issuer) {
             return Err(TokenError::IssuerMismatch);
         }
-        check_kind(&claims)?;
-        let binding = binding(&claims, self.proofs)?;
-        let is_told = claims.get("aud").is_some() || asked.audience == AudienceRule::Required;
-        if is_told && !claims::audience_contains(&claims, &self.audience)? {
+        check_kind(&trusted.reading, &claims)?;
+        let is_told = claims.get("aud").is_some() || rules.audience == AudienceRule::Required;
+        if is_told && !claims::audience_is_one_of(&claims, &trusted.reading.audiences)? {
             return Err(TokenError::AudienceMismatch);
         }
-        let principal = Principal {
-            issuer: Arc::clone(&asked.issuer),
-            subject: claims::text(&claims, "sub")?.map(Box::from),
-            client_id: claims::client_id(&claims)?.map(Box::from),
-            scopes: self.scopes.set(claims::scopes(&claims)?.into_iter()),
-            permissions: self.scopes.set(claims::permissions(&claims)?.into_iter()),
-            issued_at: claims::date(&claims, "iat")?,
-            not_before: claims::date(&claims, "nbf")?,
-            // Without it the token is good for as long as its issuer says so, and it is asked again soon.
-            expires_at: claims::date(&claims, "exp")?.unwrap_or(UnixSeconds::MAX),
-            auth_time: claims::date(&claims, "auth_time")?,
-            binding,
-            claims,
-        };
+        // Without it the token is good for as long as its issuer says so, and it is asked again soon.
+        let expires_at = claims::date(&claims, "exp")?.unwrap_or(UnixSeconds::MAX);
+        let principal = self.read(trusted, claims, expires_at)?;
         self.check_times(&principal, now)?;
         Ok(principal)
     }
@@ -178,7 +189,7 @@ impl Verifier {
 
 /// Where an issuer tells what kind of token it is, that must be an access token: many of them also call a refresh token
 /// or an ID token active. `token_type` is that of RFC 7662 section 2.2, `token_use` and `typ` are what some say beside it.
-fn check_kind(claims: &Json) -> Result<(), TokenError> {
+fn check_kind(reading: &Reading, claims: &Json) -> Result<(), TokenError> {
     const ACCESS: [&str; 6] = ["bearer", "dpop", "access_token", "access", "jwt", "at+jwt"];
     for name in ["token_type", "token_use", "typ"] {
         let kind = claims::text(claims, name)?;
@@ -192,7 +203,14 @@ fn check_kind(claims: &Json) -> Result<(), TokenError> {
             return Err(TokenError::MalformedClaim("cnf"));
         }
     }
-    if claims::are_of_id_token(claims) {
+    let told_apart = reading.type_claims.iter();
+    for (path, values) in told_apart {
+        let found = path.text(claims)?;
+        if found.is_some_and(|found| !values.iter().any(|value| value == found)) {
+            return Err(TokenError::WrongType);
+        }
+    }
+    if reading.is_foreign(claims) {
         return Err(TokenError::WrongType);
     }
     Ok(())

@@ -66,6 +66,13 @@ impl Json {
         }
     }
 
+    /// Gives an object a member, in place of the one that it may have; or takes it away.
+    pub(super) fn put(&mut self, name: &str, value: Option<Self>) {
+        let Self::Object(members) = self else { return };
+        members.retain(|(key, _)| &**key != name);
+        members.extend(value.map(|value| (name.into(), value)));
+    }
+
     /// The text of a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {

@@ -91,17 +91,38 @@ fn rsa_parameters(alg: SigningAlg) -> Option<&'static RsaParameters> {
     })
 }
 
-/// The keys of one issuer that fit one algorithm.
+/// The keys of one issuer that fit the algorithms of one API.
 #[derive(Debug, Default)]
-pub struct VerificationKeys {
+pub struct VerificationKeys(Vec<(SigningAlg, Fitting)>);
+
+/// Those that fit one algorithm.
+#[derive(Debug, Default)]
+struct Fitting {
     by_kid: HashMap<Box<str>, VerificationKey>,
     /// The only fitting key, for tokens without a `kid`.
     lone: Option<VerificationKey>,
 }
 
 impl VerificationKeys {
-    /// Those keys of a set that fit the algorithm. Of two keys with one `kid` the first is taken.
-    pub fn new(set: &KeySet, alg: SigningAlg) -> Self {
+    /// Those keys of a set that fit one of the algorithms. Of two keys with one `kid` the first is taken.
+    pub fn new(set: &KeySet, algorithms: &[SigningAlg]) -> Self {
+        let fitting = algorithms.iter().map(|&alg| (alg, Fitting::new(set, alg)));
+        Self(fitting.collect())
+    }
+
+    /// The key for a token that is signed with this algorithm: by its `kid`; without one, the only key that fits. Never
+    /// more than one, so that a forged token costs at most one verification.
+    pub fn find(&self, alg: SigningAlg, kid: Option<&str>) -> Option<&VerificationKey> {
+        let (_, fitting) = self.0.iter().find(|(own, _)| *own == alg)?;
+        match kid {
+            Some(kid) => fitting.by_kid.get(kid),
+            None => fitting.lone.as_ref(),
+        }
+    }
+}
+
+impl Fitting {
+    fn new(set: &KeySet, alg: SigningAlg) -> Self {
         let fitting: Vec<&PublicKey> = set.keys().filter(|key| key.fits(alg)).collect();
         let mut by_kid = HashMap::new();
         for key in &fitting {
@@ -114,14 +135,5 @@ impl VerificationKeys {
             _ => None,
         };
         Self { by_kid, lone }
-    }
-
-    /// The key for a token: by its `kid`; without one, the only key that fits. Never more than one, so that a forged
-    /// token costs at most one verification.
-    pub fn find(&self, kid: Option<&str>) -> Option<&VerificationKey> {
-        match kid {
-            Some(kid) => self.by_kid.get(kid),
-            None => self.lone.as_ref(),
-        }
     }
 }

@@ -15,8 +15,10 @@ mod jwe;
 mod jwk;
 mod jws;
 mod keys;
+mod path;
 mod principal;
 mod proofs;
+mod reading;
 mod scope;
 mod verify;
 
@@ -37,8 +39,10 @@ pub use jwe::{
 pub use jwk::{JwksError, KeySet, SkippedKey, WhySkipped};
 pub use jws::{Jws, MalformedJws};
 pub use keys::{VerificationKey, VerificationKeys};
+pub use path::{ClaimPath, PathFault};
 pub use principal::Principal;
 pub use proofs::{ProofDesk, ProofSettings};
+pub use reading::{GrantedBy, IssuerKind, Reading};
 pub use scope::{ScopeSet, ScopeTable, TooManyScopes};
 pub use verify::{TrustedIssuer, Verifier, VerifierSettings, VerifyToken};
 
@@ -125,6 +129,9 @@ pub enum TokenError {
     /// A claim has a type or a value that it must not have.
     #[error("the claim `{0}` is malformed")]
     MalformedClaim(&'static str),
+    /// The same, for a claim that the configuration names.
+    #[error("the claim `{0}` is malformed")]
+    MalformedAt(std::sync::Arc<str>),
     /// The token is bound to a DPoP key (RFC 9449), and the API takes no proofs.
     #[error("the token is bound to a key and came without a proof")]
     DpopMissing,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::json::Json;
-use super::{Binding, ScopeSet, TokenError, UnixSeconds};
+use super::{Binding, GrantedBy, ScopeSet, TokenError, UnixSeconds};
 
 /// The facts of a verified access token for one API.
 #[derive(Clone, Debug)]
@@ -14,8 +14,10 @@ pub struct Principal {
     pub(super) issuer: Arc<str>,
     pub(super) subject: Option<Box<str>>,
     pub(super) client_id: Option<Box<str>>,
+    pub(super) token_id: Option<Box<str>>,
     pub(super) scopes: ScopeSet,
     pub(super) permissions: ScopeSet,
+    pub(super) granted_by: GrantedBy,
     pub(super) issued_at: Option<UnixSeconds>,
     pub(super) not_before: Option<UnixSeconds>,
     pub(super) expires_at: UnixSeconds,
@@ -47,14 +49,29 @@ impl Principal {
         self.client_id.as_deref()
     }
 
-    /// Of `scope`, what the definition defines.
+    /// `jti`, or what stands for it.
+    pub fn token_id(&self) -> Option<&str> {
+        self.token_id.as_deref()
+    }
+
+    /// Of the scopes, what the definition defines.
     pub fn scopes(&self) -> &ScopeSet {
         &self.scopes
     }
 
-    /// Of `permissions`, what the definition defines.
+    /// Of the permissions, or of what the roles stand for, what the definition defines.
     pub fn permissions(&self) -> &ScopeSet {
         &self.permissions
+    }
+
+    /// Which of the two count.
+    pub fn granted_by(&self) -> GrantedBy {
+        self.granted_by
+    }
+
+    /// `iat`
+    pub fn issued_at(&self) -> Option<UnixSeconds> {
+        self.issued_at
     }
 
     /// `exp`; the end of time where the issuer of an opaque token names none.
@@ -72,7 +89,8 @@ impl Principal {
         self.binding.as_ref()
     }
 
-    /// A top-level claim. `client_id` also finds `azp`.
+    /// A top-level claim. `client_id` also finds `azp`. Where the issuer's tokens are read in a way of their own, `sub`,
+    /// `client_id`, `scope` and `permissions` are what was read.
     pub fn claim(&self, name: &str) -> Option<&Json> {
         match self.claims.get(name) {
             None if name == "client_id" => self.claims.get("azp"),

@@ -33,6 +33,15 @@ impl ScopeSet {
             .any(|(mine, theirs)| mine & theirs != 0)
     }
 
+    /// What is in one or the other.
+    #[must_use]
+    pub fn union(mut self, other: &Self) -> Self {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine |= theirs;
+        }
+        self
+    }
+
     fn insert(&mut self, position: usize) {
         if let Some(word) = self.0.get_mut(position / 64) {
             *word |= 1 << (position % 64);
@@ -46,9 +55,12 @@ pub struct ScopeTable {
     positions: HashMap<Box<str>, usize>,
 }
 
+/// The last position is no scope's: what asks for it, nobody has.
+const NOBODY: usize = WORDS * 64 - 1;
+
 /// More scopes than a table has room for; a definition's limit is 1,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an API has at most {} permissions", WORDS * 64)]
+#[error("an API has at most {NOBODY} permissions")]
 pub struct TooManyScopes;
 
 impl ScopeTable {
@@ -59,10 +71,21 @@ impl ScopeTable {
             let next = table.positions.len();
             table.positions.entry(name.into()).or_insert(next);
         }
-        if table.positions.len() > WORDS * 64 {
+        if table.positions.len() > NOBODY {
             return Err(TooManyScopes);
         }
         Ok(table)
+    }
+
+    /// The names in a set; in no order that means anything.
+    pub fn names(&self, set: &ScopeSet) -> impl Iterator<Item = &str> {
+        let set = *set;
+        let is_in = move |position: usize| {
+            let word = set.0.get(position / 64).copied().unwrap_or_default();
+            word >> (position % 64) & 1 == 1
+        };
+        let names = self.positions.iter();
+        names.filter_map(move |(name, &position)| is_in(position).then_some(&**name))
     }
 
     /// The set of those names that are defined.
@@ -72,6 +95,15 @@ impl ScopeTable {
             if let Some(&position) = self.positions.get(name) {
                 set.insert(position);
             }
+        }
+        set
+    }
+
+    /// The set of these names. In the place of those that are not defined stands one that nobody has.
+    pub fn set_or_nobody<'a>(&self, names: impl Iterator<Item = &'a str>) -> ScopeSet {
+        let mut set = ScopeSet::default();
+        for name in names {
+            set.insert(self.positions.get(name).copied().unwrap_or(NOBODY));
         }
         set
     }
@@ -113,6 +145,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_defined_nobody_has() {
+        let table = ScopeTable::new(["read:items"].into_iter()).unwrap();
+        let asked = table.set_or_nobody(["read:items", "gone"].into_iter());
+        let held = table.set(["read:items", "gone"].into_iter());
+        assert!(!held.contains_all(&asked) && held.contains_any(&asked));
+        let gone = table.set_or_nobody(["gone"].into_iter());
+        assert!(!gone.is_empty() && !held.contains_any(&gone));
+    }
+
+    #[test]
     fn thousand_scopes() {
         let names: Vec<String> = (0..1_000).map(|n| format!("s{n}")).collect();
         let table = ScopeTable::new(names.iter().map(String::as_str)).unwrap();
@@ -122,7 +164,7 @@ mod tests {
             assert!(all.contains_all(&one) && all.contains_any(&one) && !one.is_empty());
             assert!(!one.contains_all(&all));
         }
-        let more: Vec<String> = (0..1_025).map(|n| format!("s{n}")).collect();
+        let more: Vec<String> = (0..1_024).map(|n| format!("s{n}")).collect();
         assert!(ScopeTable::new(more.iter().map(String::as_str)).is_err());
     }
 }

@@ -1,41 +1,50 @@
 //! `verify`: a compact token and `now` in, a [`Principal`] or a [`TokenError`] out.
 //!
-//! The order is fixed: (decryption,) form, algorithm, type, issuer, key of that issuer, signature, binding, audience, claims, times.
-//! The algorithm comes from the definition and the key, never from the token; `jku`, `x5u`, `jwk` and `x5c` of the
-//! header are not read (RFC 8725 sections 3.1 and 3.10).
+//! The order is fixed: (decryption,) form, algorithm, type, issuer, key of that issuer, signature, audience, claims, binding,
+//! times. `iss` of a token that is not verified picks one of the API's issuers, and from there on only what that issuer was
+//! given counts: its algorithms and types, its keys, its audiences. The algorithm comes from the configuration and the key, never
+//! from the token; `jku`, `x5u`, `jwk` and `x5c` of the header are not read (RFC 8725 sections 3.1 and 3.10).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::binding::binding;
-use super::introspection::{Introspection, OpaqueToken};
+use super::introspection::{Asked, OpaqueToken};
 use super::json::Json;
 use super::jwe::{self, Encryption, OpenedToken, SealedToken, Unencrypted};
 use super::jws::Jws;
 use super::principal::TimeRules;
+use super::reading::Roles;
 use super::{
-    Principal, ProofDesk, ScopeTable, Thumbprint, TokenError, UnixSeconds, VerificationKey, VerificationKeys,
-    claims,
+    Principal, ProofDesk, Reading, ScopeTable, Thumbprint, TokenError, UnixSeconds, VerificationKey,
+    VerificationKeys, claims,
 };
 use crate::definition::{ApiDefinition, PopMechanism, SigningAlg};
 
 /// How tokens for one API are verified. Immutable; made when a snapshot is compiled.
 #[derive(Debug)]
 pub struct Verifier {
-    alg: SigningAlg,
-    is_rfc9068: bool,
     /// What bound tokens are held against; `None`: they are refused.
     pub(super) proofs: Option<PopMechanism>,
-    pub(super) audience: Box<str>,
     max_bytes: usize,
     times: TimeRules,
-    pub(super) scopes: Arc<ScopeTable>,
-    /// The key of an HS* API; then the issuers have none.
+    scopes: Arc<ScopeTable>,
+    /// The key of an HS* API; for such tokens no issuer has one.
     secret: Option<VerificationKey>,
-    issuers: Vec<TrustedIssuer>,
+    pub(super) issuers: Vec<Trusted>,
     encryption: Option<Encryption>,
     /// Whether, and whom, to ask about tokens.
-    pub(super) introspection: Option<Introspection>,
+    pub(super) asked: Option<Asked>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Trusted {
+    pub(super) issuer: Arc<str>,
+    keys: Option<Arc<VerificationKeys>>,
+    pub(super) reading: Reading,
+    roles: Option<Roles>,
+    /// Whether some claim has another name than the standards and Auth0 give it.
+    is_mapped: bool,
 }
 
 /// An issuer whose tokens an API accepts.
@@ -43,8 +52,10 @@ pub struct Verifier {
 pub struct TrustedIssuer {
     /// Compared with `iss` byte for byte.
     pub issuer: Arc<str>,
-    /// The keys that fit the API's algorithm; `None` while there are none.
+    /// The keys that fit its algorithms; `None` while there are none.
     pub keys: Option<Arc<VerificationKeys>>,
+    /// How its tokens are read; `None`: as the definition says.
+    pub reading: Option<Reading>,
 }
 
 /// What a definition does not say.
@@ -86,11 +97,13 @@ impl Verifier {
         issuers: Vec<TrustedIssuer>,
     ) -> Self {
         let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+        let own = Reading::of(definition);
+        let issuers = issuers
+            .into_iter()
+            .map(|trusted| Trusted::new(trusted, &own, &scopes));
         Self {
-            alg: definition.signing_alg,
-            is_rfc9068: definition.token_dialect.is_rfc9068(),
+            issuers: issuers.collect(),
             proofs: definition.proof_of_possession.map(|proof| proof.mechanism),
-            audience: definition.identifier.as_str().into(),
             max_bytes: settings.max_bytes,
             times: TimeRules {
                 leeway: seconds(settings.leeway),
@@ -98,9 +111,8 @@ impl Verifier {
             },
             scopes,
             secret,
-            issuers,
             encryption: None,
-            introspection: None,
+            asked: None,
         }
     }
 
@@ -110,32 +122,11 @@ impl Verifier {
         Self { encryption, ..self }
     }
 
-    /// The same for an API that asks about tokens.
-    #[must_use]
-    pub fn with_introspection(self, introspection: Option<Introspection>) -> Self {
-        Self {
-            introspection,
-            ..self
-        }
-    }
-
-    /// Whether, and whom, to ask about tokens.
-    pub fn introspection(&self) -> Option<&Introspection> {
-        self.introspection.as_ref()
-    }
-
-    /// The issuers that are trusted.
-    pub fn issuers(&self) -> &[TrustedIssuer] {
-        &self.issuers
-    }
-
     /// Verifies a compact token. One that is encrypted comes back as [`TokenError::Sealed`], one that has to be asked
     /// about as [`TokenError::Opaque`].
     pub fn verify(&self, token: &str, now: UnixSeconds) -> Result<Principal, TokenError> {
         self.check_length(token)?;
-        if let Some(introspection) = &self.introspection
-            && introspection.takes(token)
-        {
+        if self.asked.as_ref().is_some_and(|asked| asked.rules.takes(token)) {
             return Err(TokenError::Opaque(Arc::new(OpaqueToken::new(token))));
         }
         if jwe::is_encrypted(token) {
@@ -176,13 +167,17 @@ impl Verifier {
 
     fn verify_signed(&self, token: &str, now: UnixSeconds) -> Result<Principal, TokenError> {
         let jws = Jws::read(token).map_err(|malformed| TokenError::Malformed(malformed.0))?;
-        self.check_header(&jws.header)?;
-        let issuer = self.issuer_of(&jws.claims)?;
-        let key = self.key(issuer, &jws.header)?;
+        let alg = self.check_header(&jws.header)?;
+        let trusted = self.trusted(&jws.claims)?;
+        if !trusted.reading.algorithms.contains(&alg) {
+            return Err(TokenError::AlgMismatch);
+        }
+        trusted.reading.check_type(&jws.header)?;
+        let key = self.key(trusted, alg, &jws.header)?;
         if !key.verifies(jws.signing_input, &jws.signature) {
             return Err(TokenError::BadSignature);
         }
-        let principal = self.principal(issuer, jws.claims)?;
+        let principal = self.principal(trusted, jws.claims)?;
         principal.check_times(self.times, now)?;
         Ok(principal)
     }
@@ -206,50 +201,32 @@ impl Verifier {
         principal.check_times(self.times, now)
     }
 
-    fn check_header(&self, header: &Json) -> Result<(), TokenError> {
-        let alg = header
+    /// The algorithm of a token that may be good for one of the issuers at least.
+    fn check_header(&self, header: &Json) -> Result<SigningAlg, TokenError> {
+        let name = header
             .get("alg")
             .and_then(Json::as_str)
             .ok_or(TokenError::Malformed("it names no algorithm"))?;
-        match SigningAlg::from_name(alg) {
-            Some(alg) if alg == self.alg => {}
+        let readings = || self.issuers.iter().map(|trusted| &trusted.reading);
+        let is_taken = |alg| readings().any(|reading| reading.algorithms.contains(&alg));
+        let alg = match SigningAlg::from_name(name) {
+            Some(alg) if is_taken(alg) || self.issuers.is_empty() => alg,
             // RFC 9864 section 2.2: the fully specified name of the same algorithm.
-            None if alg == "Ed25519" && self.alg == SigningAlg::EdDSA => {}
+            None if name == "Ed25519" && is_taken(SigningAlg::EdDSA) => SigningAlg::EdDSA,
             Some(_) => return Err(TokenError::AlgMismatch),
             None => return Err(TokenError::UnsupportedAlg),
-        }
+        };
         // RFC 7515 section 4.1.11: no extension is implemented, so any that must be understood is refused.
         if header.get("crit").is_some() || header.get("b64").is_some() {
             return Err(TokenError::Malformed("it has critical extensions"));
         }
-        self.check_type(header)
+        if !self.issuers.is_empty() && readings().all(|reading| reading.check_type(header).is_err()) {
+            return Err(TokenError::WrongType);
+        }
+        Ok(alg)
     }
 
-    fn check_type(&self, header: &Json) -> Result<(), TokenError> {
-        let typ = match header.get("typ") {
-            None => None,
-            Some(Json::String(typ)) => Some(&**typ),
-            Some(_) => return Err(TokenError::WrongType),
-        };
-        // RFC 7515 section 4.1.9: a media type, compared without case; `application/` may be left out.
-        let is = |expected: &str| {
-            typ.is_some_and(|typ| {
-                let short = match typ.split_at_checked(12) {
-                    Some((prefix, rest)) if prefix.eq_ignore_ascii_case("application/") => rest,
-                    _ => typ,
-                };
-                short.eq_ignore_ascii_case(expected)
-            })
-        };
-        let fits = if self.is_rfc9068 {
-            is("at+jwt")
-        } else {
-            typ.is_none() || is("JWT")
-        };
-        if fits { Ok(()) } else { Err(TokenError::WrongType) }
-    }
-
-    fn issuer_of(&self, claims: &Json) -> Result<&TrustedIssuer, TokenError> {
+    fn trusted(&self, claims: &Json) -> Result<&Trusted, TokenError> {
         let issuer = claims::text(claims, "iss")?.ok_or(TokenError::MissingClaim("iss"))?;
         self.issuers
             .iter()
@@ -259,7 +236,8 @@ impl Verifier {
 
     fn key<'a>(
         &'a self,
-        issuer: &'a TrustedIssuer,
+        trusted: &'a Trusted,
+        alg: SigningAlg,
         header: &Json,
     ) -> Result<&'a VerificationKey, TokenError> {
         let kid = match header.get("kid") {
@@ -267,50 +245,98 @@ impl Verifier {
             Some(Json::String(kid)) if kid.len() <= 256 => Some(&**kid),
             Some(_) => return Err(TokenError::Malformed("its key id is not a short string")),
         };
-        if let Some(secret) = &self.secret {
-            return Ok(secret);
+        let unavailable = || TokenError::KeysUnavailable {
+            issuer: Arc::clone(&trusted.issuer),
+        };
+        if alg.is_symmetric() {
+            return self
+                .secret
+                .as_ref()
+                .filter(|secret| secret.alg() == alg)
+                .ok_or_else(unavailable);
         }
-        let keys = issuer.keys.as_ref().ok_or_else(|| TokenError::KeysUnavailable {
-            issuer: Arc::clone(&issuer.issuer),
-        })?;
-        keys.find(kid).ok_or_else(|| TokenError::UnknownKid {
-            issuer: Arc::clone(&issuer.issuer),
+        let keys = trusted.keys.as_ref().ok_or_else(unavailable)?;
+        keys.find(alg, kid).ok_or_else(|| TokenError::UnknownKid {
+            issuer: Arc::clone(&trusted.issuer),
             kid: kid.unwrap_or_default().into(),
         })
     }
 
     /// Reads the claims of a token whose signature is right.
-    fn principal(&self, issuer: &TrustedIssuer, claims: Json) -> Result<Principal, TokenError> {
-        if !claims::audience_contains(&claims, &self.audience)? {
+    fn principal(&self, trusted: &Trusted, claims: Json) -> Result<Principal, TokenError> {
+        let reading = &trusted.reading;
+        if !claims::audience_is_one_of(&claims, &reading.audiences)? {
             return Err(TokenError::AudienceMismatch);
         }
-        let subject = claims::text(&claims, "sub")?.map(Box::from);
-        let client_id = claims::client_id(&claims)?.map(Box::from);
-        let issued_at = claims::date(&claims, "iat")?;
         let expires_at = claims::date(&claims, "exp")?.ok_or(TokenError::MissingClaim("exp"))?;
-        let token_id = claims::text(&claims, "jti")?;
-        if self.is_rfc9068 {
-            // RFC 9068 section 2.2.
-            subject.as_ref().ok_or(TokenError::MissingClaim("sub"))?;
-            claims::text(&claims, "client_id")?.ok_or(TokenError::MissingClaim("client_id"))?;
-            issued_at.ok_or(TokenError::MissingClaim("iat"))?;
-            token_id.ok_or(TokenError::MissingClaim("jti"))?;
-        } else if claims::are_of_id_token(&claims) {
-            return Err(TokenError::WrongType);
-        }
+        reading.check_kind(&claims)?;
+        self.read(trusted, claims, expires_at)
+    }
+
+    /// Reads what is the same for every kind of access token.
+    pub(super) fn read(
+        &self,
+        trusted: &Trusted,
+        mut claims: Json,
+        expires_at: UnixSeconds,
+    ) -> Result<Principal, TokenError> {
+        let reading = &trusted.reading;
+        let subject: Option<Box<str>> = reading.subject.text(&claims)?.map(Box::from);
+        let client_id: Option<Box<str>> = reading.client(&claims)?.map(Box::from);
+        let issued_at = claims::date(&claims, "iat")?;
+        let token_id = reading.token_id.text(&claims)?.map(Box::from);
         let binding = binding(&claims, self.proofs)?;
+        let named = reading.permissions(&claims)?;
+        let permissions = match &trusted.roles {
+            Some(roles) => roles.set(named.into_iter()),
+            None => self.scopes.set(named.into_iter()),
+        };
+        let scopes = self.scopes.set(reading.scopes(&claims)?.into_iter());
+        let (not_before, auth_time) = (claims::date(&claims, "nbf")?, claims::date(&claims, "auth_time")?);
+        if trusted.is_mapped {
+            let text = |text: &Option<Box<str>>| text.clone().map(Json::String);
+            let scope = reading.scopes(&claims)?.join(" ");
+            claims.put("sub", text(&subject));
+            claims.put("client_id", text(&client_id));
+            claims.put("scope", Some(Json::String(scope.into())));
+            let names = self
+                .scopes
+                .names(&permissions)
+                .map(|name| Json::String(name.into()));
+            claims.put("permissions", Some(Json::Array(names.collect())));
+        }
         Ok(Principal {
-            issuer: Arc::clone(&issuer.issuer),
+            issuer: Arc::clone(&trusted.issuer),
             subject,
             client_id,
-            scopes: self.scopes.set(claims::scopes(&claims)?.into_iter()),
-            permissions: self.scopes.set(claims::permissions(&claims)?.into_iter()),
+            token_id,
+            scopes,
+            permissions,
+            granted_by: reading.granted_by,
             issued_at,
-            not_before: claims::date(&claims, "nbf")?,
+            not_before,
             expires_at,
-            auth_time: claims::date(&claims, "auth_time")?,
+            auth_time,
             binding,
             claims,
         })
+    }
+}
+
+impl Trusted {
+    fn new(trusted: TrustedIssuer, own: &Reading, scopes: &ScopeTable) -> Self {
+        let reading = trusted.reading.unwrap_or_else(|| own.clone());
+        let is_as_usual = reading.subject == own.subject
+            && reading.client == own.client
+            && reading.scopes == own.scopes
+            && reading.permissions == own.permissions
+            && reading.roles.is_none();
+        Self {
+            issuer: trusted.issuer,
+            keys: trusted.keys,
+            roles: Roles::compile(&reading, scopes),
+            is_mapped: !is_as_usual,
+            reading,
+        }
     }
 }

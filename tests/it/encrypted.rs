@@ -599,13 +599,20 @@ fn no_key_and_no_token_shows() {
 }
 
 /// Sends junk on a connection of its own until the end; what was answered.
-fn junk(gateway: &Gateway, token: &str, is_over: &Arc<AtomicBool>) -> std::thread::JoinHandle<Vec<u16>> {
-    let (address, is_over) = (gateway.address(), Arc::clone(is_over));
-    let bearer = format!("Bearer {token}");
+fn junk(
+    gateway: &Gateway,
+    thread: u32,
+    good: &str,
+    is_over: &Arc<AtomicBool>,
+) -> std::thread::JoinHandle<Vec<u16>> {
+    let (address, is_over, good) = (gateway.address(), Arc::clone(is_over), good.to_owned());
     std::thread::spawn(move || {
         let mut client = Client::connect(address);
         let mut statuses = Vec::new();
         while !is_over.load(Ordering::SeqCst) {
+            // The same again would be known.
+            let number = thread << 24 | u32::try_from(statuses.len()).unwrap();
+            let bearer = format!("Bearer {}", spoiled(&good, number));
             statuses.push(client.get("/items", &[("authorization", &bearer)]).status);
         }
         statuses
@@ -628,8 +635,13 @@ fn good_requests(gateway: &Gateway, token: &str) -> (Duration, Duration) {
     (times[times.len() / 2], times[times.len() * 99 / 100])
 }
 
-/// An API with a large key, a good token and a bad one: each costs an operation of some milliseconds.
-fn dear() -> (World, String, String) {
+/// Junk of its own for each number.
+fn spoiled(good: &str, number: u32) -> String {
+    with_part(good, 3, &encode(&number.to_le_bytes().repeat(175)))
+}
+
+/// An API with a large key, and a good token: to open one costs an operation of some milliseconds.
+fn dear() -> (World, String) {
     let key = aws_lc_rs::rsa::PrivateDecryptingKey::generate(aws_lc_rs::rsa::KeySize::Rsa4096).unwrap();
     let recipient = Recipient::Rsa(key);
     let (issuer, upstream) = (Issuer::start(), Upstream::start());
@@ -643,17 +655,18 @@ fn dear() -> (World, String, String) {
     };
     let seal = Seal::new("RSA-OAEP-256", "A256GCM");
     let good = recipient.seal(&seal, world.signed().as_bytes());
-    let junk = with_part(&good, 3, &encode(&[7; 700]));
-    (world, good, junk)
+    (world, good)
 }
 
 #[test]
 fn a_flood_of_junk_holds_up_nobody() {
-    let (world, good, bad) = dear();
+    let (world, good) = dear();
     assert_eq!(world.ask("good", &good).0, 200);
     let (median, p99) = good_requests(&world.gateway, &good);
     let is_over = Arc::new(AtomicBool::new(false));
-    let threads: Vec<_> = (0..12).map(|_| junk(&world.gateway, &bad, &is_over)).collect();
+    let threads: Vec<_> = (0..12)
+        .map(|number| junk(&world.gateway, number, &good, &is_over))
+        .collect();
     let before = world.decrypted();
     eventually("the flood", || world.decrypted() > before + 5.0);
     let (began, before) = (Instant::now(), world.decrypted());
@@ -678,13 +691,15 @@ fn a_flood_of_junk_holds_up_nobody() {
 
 #[test]
 fn the_queue_is_bounded() {
-    let (world, good, junk) = dear();
+    let (world, good) = dear();
     let gateway = &world.gateway;
     // More at once than may wait.
     let mut clients: Vec<_> = (0..300).map(|_| gateway.client()).collect();
-    let request = format!("GET /items HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {junk}\r\n\r\n");
-    for client in &mut clients {
-        client.send(&request);
+    for (number, client) in (0..).zip(&mut clients) {
+        let junk = spoiled(&good, number);
+        client.send(format!(
+            "GET /items HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {junk}\r\n\r\n"
+        ));
     }
     let mut answers = BTreeSet::new();
     let (mut full, mut looked_at) = (0, 0);
@@ -711,5 +726,11 @@ fn the_queue_is_bounded() {
     // Afterwards there is room again.
     assert_eq!(get_with(gateway.address(), "/items", &good).status, 200);
     assert_eq!(world.upstream.requests(), 1);
+    // What was junk once takes no turn.
+    let junk = spoiled(&good, 300);
+    world.refused("junk", &junk, "decryption_failed");
+    let before = world.decrypted();
+    world.refused("the same junk", &junk, "decryption_failed");
+    assert_eq!(world.decrypted(), before);
     gateway.until_idle();
 }

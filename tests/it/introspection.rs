@@ -327,6 +327,45 @@ fn an_answer_without_audience_counts_only_where_that_is_asked_for() {
 }
 
 #[test]
+fn an_answer_is_read_as_the_tokens_of_its_issuer_are() {
+    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let (issuer, plain) = (authority.identifier(), config(&authority, &upstream, "", OPAQUE));
+    let start = |kind: &str| {
+        let yaml = plain.replacen(
+            &format!("issuer: {issuer}\n"),
+            &format!("issuer: {issuer}\n    kind: {kind}\n"),
+            1,
+        );
+        Gateway::start_with(&yaml, &[SECRET])
+    };
+    // The names of the standard, and those of its tokens.
+    let gateway = start("okta");
+    authority.tell("standard", authority.active(ITEMS, "read:items"));
+    let mut own = authority.active(ITEMS, "");
+    own["scp"] = json!(["read:items"]);
+    own["cid"] = json!("client");
+    authority.tell("own", own.clone());
+    own["cid"] = json!("other");
+    authority.tell("torn", own);
+    assert_eq!(
+        ["standard", "own", "torn"].map(|token| gateway::get(&gateway, token)),
+        [200, 200, 401]
+    );
+    drop(gateway);
+    let gateway = start("keycloak");
+    let mut answer = authority.active(ITEMS, "read:items");
+    answer["nonce"] = json!("of the login");
+    answer["typ"] = json!("Bearer");
+    authority.tell("access", answer.clone());
+    answer["typ"] = json!("Offline");
+    authority.tell("offline", answer);
+    assert_eq!(
+        ["access", "offline"].map(|token| gateway::get(&gateway, token)),
+        [200, 401]
+    );
+}
+
+#[test]
 fn an_issuer_that_gives_no_answer_says_nothing_about_the_token() {
     let world = World::start(", timeout: 1s, failures: 1000", OPAQUE);
     let json = "application/json";

@@ -229,7 +229,8 @@ fn issuers_are_kept_apart() {
             let (set, _) = KeySet::from_jwks(jwks(&[jwk]).as_bytes()).unwrap();
             TrustedIssuer {
                 issuer: name.into(),
-                keys: Some(Arc::new(VerificationKeys::new(&set, SigningAlg::ES256))),
+                keys: Some(Arc::new(VerificationKeys::new(&set, &[SigningAlg::ES256]))),
+                reading: None,
             }
         })
         .collect();

@@ -27,6 +27,7 @@ fn table() -> Snapshot {
                         within: Some(Duration::from_secs(900)),
                         methods: names(&["mfa"]),
                         acr: names(&["gold", "a\"b"]),
+                        ..StepUp::default()
                     }),
                     ..Conditions::default()
                 }),

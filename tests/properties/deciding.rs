@@ -10,7 +10,7 @@ use scopegate::policy::{
 use scopegate::snapshot::{ApiPlan, RoutePlan, Snapshot};
 use serde_json::{Value, json};
 
-use crate::support::api::{NOW, SCOPES, TestApi, with};
+use crate::support::api::{LEEWAY, NOW, SCOPES, TestApi, with};
 use crate::support::routes::{
     Uncached, Untouched, api_plan, guarded, public, route, snapshot, snapshot_of, verdict, verdict_by,
     with_methods,
@@ -140,6 +140,7 @@ fn demanding() -> RequirementPlan {
             within: Some(Duration::from_secs(900)),
             methods: names(&["mfa"]),
             acr: names(&["gold"]),
+            ..StepUp::default()
         }),
     })
 }
@@ -223,9 +224,9 @@ fn refusals() -> Vec<(String, Reason)> {
             meets(&[("auth_time", Some(json!(NOW - 901)))]),
             Reason::StepUpRequired,
         ),
-        (meets(&[("auth_time", Some(json!(NOW + 60)))]), Reason::Ok),
+        (meets(&[("auth_time", Some(json!(NOW + LEEWAY)))]), Reason::Ok),
         (
-            meets(&[("auth_time", Some(json!(NOW + 61)))]),
+            meets(&[("auth_time", Some(json!(NOW + LEEWAY + 1)))]),
             Reason::StepUpRequired,
         ),
         (
@@ -237,7 +238,8 @@ fn refusals() -> Vec<(String, Reason)> {
             Reason::StepUpRequired,
         ),
         (meets(&[("amr", absent.clone())]), Reason::StepUpRequired),
-        (meets(&[("amr", Some(json!("mfa")))]), Reason::StepUpRequired),
+        (meets(&[("amr", Some(json!("mfa")))]), Reason::MalformedClaim),
+        (meets(&[("acr", Some(json!(["gold"])))]), Reason::MalformedClaim),
         (meets(&[("amr", Some(json!(["pwd"])))]), Reason::StepUpRequired),
         (meets(&[("acr", absent.clone())]), Reason::StepUpRequired),
         (meets(&[("acr", Some(json!("silver")))]), Reason::StepUpRequired),
@@ -277,7 +279,8 @@ fn each_condition_refuses_with_its_reason() {
             }
             Decision::Refuse(denial) => {
                 assert_eq!(denial.route.map(|id| id.0), Some(0));
-                let is_verified = expected.status() == 403 || expected == Reason::StepUpRequired;
+                let is_verified = expected.status() == 403
+                    || matches!(expected, Reason::StepUpRequired | Reason::MalformedClaim);
                 assert_eq!(denial.principal.is_some(), is_verified, "{expected:?}");
                 assert!(denial.key_miss().is_none());
             }

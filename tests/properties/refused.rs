@@ -902,6 +902,7 @@ fn keys_that_are_not_there() {
         vec![TrustedIssuer {
             issuer: ISSUER.into(),
             keys,
+            reading: None,
         }]
     };
     let unknown = |kid: &str| TokenError::UnknownKid {
@@ -910,7 +911,7 @@ fn keys_that_are_not_there() {
     };
     let set = |keys: &[Value]| {
         let (set, _) = KeySet::from_jwks(jwks(keys).as_bytes()).unwrap();
-        Some(Arc::new(VerificationKeys::new(&set, api.alg)))
+        Some(Arc::new(VerificationKeys::new(&set, &[api.alg])))
     };
     let first = SigningKey::fixture(SigningAlg::RS256, 0);
     let second = SigningKey::fixture(SigningAlg::RS256, 1);

@@ -74,11 +74,12 @@ impl TestApi {
             None
         } else {
             let (set, _) = KeySet::from_jwks(jwks(&[self.key().jwk(KID)]).as_bytes()).unwrap();
-            Some(Arc::new(VerificationKeys::new(&set, self.alg)))
+            Some(Arc::new(VerificationKeys::new(&set, &[self.alg])))
         };
         self.verifier_with(vec![TrustedIssuer {
             issuer: ISSUER.into(),
             keys,
+            reading: None,
         }])
     }
 

@@ -88,6 +88,7 @@ pub(crate) fn allowing(mut route: RoutePlan, forms: &[PathForm]) -> RoutePlan {
 pub(crate) fn api_plan(api: TestApi, hosts: &[&str], routes: Vec<RoutePlan>) -> ApiPlan {
     ApiPlan {
         definition: Arc::new(api.definition()),
+        origin: Default::default(),
         issuers: vec![ISSUER.into()],
         signing_secret: api.alg.is_symmetric().then(|| Secret::new(api.key().secret())),
         encryption: None,

@@ -26,7 +26,8 @@ use crate::policy::{Api, Decision, Denial, Route, RouteTable, decide};
 use crate::snapshot::handoff::KeyMisses;
 use crate::snapshot::{CompileSettings, IssuerKeys, Snapshot, compile};
 use crate::token::{
-    KeySet, Principal, ProofDesk, Thumbprint, TokenError, Unencrypted, UnixSeconds, VerifyToken,
+    ClaimPath, KeySet, Principal, ProofDesk, Reading, Thumbprint, TokenError, Unencrypted, UnixSeconds,
+    VerifyToken,
 };
 use introspect::Introspected;
 use report::{explanation, print};
@@ -273,20 +274,27 @@ fn signed_claims(
     let Value::Object(claims) = claims else {
         return Err(usage("claims are a JSON object"));
     };
-    let all = completed(plan, claims);
-    let signed_by = all
-        .get("iss")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
+    let named = claims.get("iss").and_then(Value::as_str);
+    let trusted = plan
+        .issuers
+        .iter()
+        .find(|trusted| named.is_none_or(|named| named == trusted.issuer));
+    let reading = trusted.map_or_else(|| Reading::of(definition), |trusted| plan.reading(trusted));
+    let signed_by = named.or(trusted.map(|trusted| trusted.issuer.as_str()));
+    let signed_by = signed_by.unwrap_or_default().to_owned();
+    let all = completed(&signed_by, &reading, claims);
     let secret = plan.signing_secret.as_ref().map(|secret| secret.expose());
     let told = |error: &dyn std::fmt::Display| usage(&error.to_string());
-    let key = SigningKey::new(definition.signing_alg, secret, "explain").map_err(|error| told(&error))?;
-    let token = key
-        .sign(definition, &Value::Object(all))
-        .map_err(|error| told(&error))?;
+    let alg = reading
+        .algorithms
+        .first()
+        .copied()
+        .unwrap_or(definition.signing_alg);
+    let key = SigningKey::new(alg, secret, "explain").map_err(|error| told(&error))?;
+    let typ = reading.types.first().map(String::as_str);
+    let token = key.sign(typ, &Value::Object(all)).map_err(|error| told(&error))?;
     let mut keys = HashMap::new();
-    if !definition.signing_alg.is_symmetric() {
+    if !alg.is_symmetric() {
         let jwks = key.jwks().map_err(|error| told(&error))?;
         let (set, _) = KeySet::from_jwks(jwks.as_bytes()).map_err(|error| told(&error))?;
         keys.insert(signed_by, set);
@@ -296,17 +304,15 @@ fn signed_claims(
 
 /// The claims with what a valid token of the API has beside them.
 fn completed(
-    plan: &crate::snapshot::ApiPlan,
+    issuer: &str,
+    reading: &Reading,
     claims: &serde_json::Map<String, Value>,
 ) -> serde_json::Map<String, Value> {
     let now = unix_now();
     let mut all = serde_json::Map::new();
     for (name, value) in [
-        (
-            "iss",
-            Value::from(plan.issuers.first().cloned().unwrap_or_default()),
-        ),
-        ("aud", Value::from(plan.definition.identifier.clone())),
+        ("iss", Value::from(issuer)),
+        ("aud", Value::from(reading.audiences.first().cloned())),
         ("sub", Value::from("explain")),
         ("jti", Value::from("explain")),
         ("iat", Value::from(now)),
@@ -314,14 +320,37 @@ fn completed(
     ] {
         all.insert(name.into(), value);
     }
-    // The Auth0 profile calls the client `azp`, and the two must not disagree.
-    let client = claims
-        .get("azp")
-        .cloned()
-        .unwrap_or_else(|| Value::from("explain"));
-    all.insert("client_id".into(), client);
+    for (path, values) in &reading.type_claims {
+        put(&mut all, path, values.first().cloned().into());
+    }
+    // The client has several names, and they must not disagree.
+    let client = ["client_id", "azp"]
+        .into_iter()
+        .chain(reading.client.iter().filter_map(top));
+    let client = client.filter_map(|name| claims.get(name)).next();
+    let client = client.cloned().unwrap_or_else(|| Value::from("explain"));
+    let named = reading.client.first().into_iter().chain(reading.marks.first());
+    for path in named {
+        put(&mut all, path, client.clone());
+    }
+    if reading.client.is_empty() {
+        all.insert("client_id".into(), client);
+    }
     all.extend(claims.clone());
     all
+}
+
+/// The name of a claim that is not within another.
+fn top(path: &ClaimPath) -> Option<&str> {
+    let mut names = path.names();
+    names.next().filter(|_| names.next().is_none())
+}
+
+/// What stands within another claim is left to whoever asks.
+fn put(claims: &mut serde_json::Map<String, Value>, path: &ClaimPath, value: Value) {
+    if let Some(name) = top(path) {
+        claims.insert(name.into(), value);
+    }
 }
 
 fn usage(text: &str) -> ExplainError {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Described, Introspected, route_of};
 use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable};
-use crate::token::{Json, TokenError};
+use crate::token::{Json, Number, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
 const CHECKS: [(&str, &[Reason]); 25] = [
@@ -171,6 +171,7 @@ fn detail(denial: &Denial) -> String {
     let claim = match denial.reason {
         Reason::InsufficientScope => "scope",
         Reason::InsufficientPermission => "permissions",
+        _ if failing(denial) == Reason::StepUpRequired => return authentication(denial),
         _ => {
             return denial
                 .detail
@@ -193,6 +194,29 @@ fn detail(denial: &Denial) -> String {
         held.join(", ")
     };
     format!("{}; its `{claim}`: {held}", denial.reason.text())
+}
+
+/// What the token says of the login that it came from.
+fn authentication(denial: &Denial) -> String {
+    let said = |name: &str| {
+        let claim = denial
+            .principal
+            .as_ref()
+            .and_then(|principal| principal.claim(name));
+        let said = match claim {
+            None => "none".into(),
+            Some(Json::String(text)) => text.to_string(),
+            Some(Json::Number(Number::Integer(seconds))) => seconds.to_string(),
+            Some(Json::Array(elements)) if elements.iter().all(|element| element.as_str().is_some()) => {
+                let elements: Vec<&str> = elements.iter().filter_map(Json::as_str).collect();
+                elements.join(" ")
+            }
+            Some(_) => "of a wrong type".into(),
+        };
+        format!("`{name}`: {said}")
+    };
+    let said = ["auth_time", "amr", "acr"].map(said);
+    format!("{}; its {}", denial.reason.text(), said.join(", "))
 }
 
 fn asks(route: &Route) -> String {
@@ -252,6 +276,8 @@ fn failing(denial: &Denial) -> Reason {
         Some(TokenError::DpopMissing | TokenError::CertificateMissing) => Reason::MalformedClaim,
         // That of the encryption, not of the signature.
         Some(TokenError::UnsupportedEncryption | TokenError::EncryptionMismatch) => Reason::DecryptionFailed,
+        // Of a verified token only the claims about the login are read again.
+        _ if denial.principal.is_some() && denial.reason == Reason::MalformedClaim => Reason::StepUpRequired,
         _ => denial.reason,
     }
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::super::faults::Fault;
 use super::super::reader::{FromNode, Keys, Mirror, Names, Placed, Word, misshapen};
 use super::super::values::Period;
-use super::{Introspection, Route, Upstream};
+use super::{Introspection, Route, StepUp, Trusted, Upstream};
 use crate::definition::{ApiDefinition, Node, Value, Words, refuse_null, wrong_kind};
 use crate::policy::Mode;
 use crate::snapshot::{Preflight, TokenForwarding};
@@ -16,9 +16,9 @@ use crate::snapshot::{Preflight, TokenForwarding};
 pub(in super::super) struct Api {
     /// The resource-server object: a file (JSON or YAML), the object itself, or an API of an auth0-deploy-cli export.
     pub(in super::super) definition: Placed<Definition>,
-    /// The issuers whose tokens are accepted. Default: all of `issuers`.
+    /// The issuers whose tokens are accepted, by name or with how their tokens are read. Default: all of `issuers`.
     #[schemars(length(min = 1))]
-    pub(in super::super) issuers: Option<Vec<Placed<String>>>,
+    pub(in super::super) issuers: Option<Vec<Trusted>>,
     /// The HMAC key of an HS* API: `env:NAME` or `file:PATH`.
     #[schemars(regex(pattern = r"^(env|file):."))]
     pub(in super::super) signing_secret: Option<Placed<String>>,
@@ -41,6 +41,8 @@ pub(in super::super) struct Api {
     pub(in super::super) leeway: Option<Placed<Period>>,
     /// The oldest token that is accepted, counted from `iat`. Default: no such bound.
     pub(in super::super) max_age: Option<Placed<Period>>,
+    /// What every route that is not public asks of the authentication (RFC 9470), unless it says otherwise itself.
+    pub(in super::super) step_up: Option<Placed<StepUp>>,
     /// Where allowed requests go: `http://host:port`, `https://host:port`, `unix:PATH`, or servers and how they are used.
     pub(in super::super) upstream: Placed<Upstream>,
     /// What the upstream is told.
@@ -66,6 +68,7 @@ impl Mirror for Api {
         let mode = keys.optional("mode");
         let leeway = keys.optional("leeway");
         let max_age = keys.optional("max_age");
+        let step_up = keys.optional("step_up");
         let upstream = keys.required("upstream");
         let forward = keys.optional("forward");
         let cors_preflight = keys.optional("cors_preflight");
@@ -82,6 +85,7 @@ impl Mirror for Api {
             mode,
             leeway,
             max_age,
+            step_up,
             upstream: upstream?,
             forward,
             cors_preflight,
@@ -98,6 +102,8 @@ pub(in super::super) enum Definition {
     File(String),
     /// One API of an export of a tenant.
     Export(Export),
+    /// One API of an authority.
+    Follow(Follow),
     /// The resource-server object itself.
     Inline(#[schemars(with = "ApiDefinition")] Node),
 }
@@ -109,6 +115,9 @@ impl FromNode for Definition {
             // A resource-server object has no member of that name.
             Value::Map(_) if node.get("export").is_some() => {
                 Export::from_node(key, node, faults).map(Self::Export)
+            }
+            Value::Map(_) if node.get("follow").is_some() => {
+                Follow::from_node(key, node, faults).map(Self::Follow)
             }
             Value::Map(_) => Some(Self::Inline(node.clone())),
             _ => {
@@ -140,6 +149,22 @@ impl Mirror for Export {
             export: export?,
             identifier: identifier?,
         })
+    }
+}
+
+/// One API of the authority, followed: a change there is enforced here without a reload.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = refuse_null)]
+pub(in super::super) struct Follow {
+    /// The identifier of the API, compared byte for byte.
+    #[schemars(length(min = 1, max = 600))]
+    pub(in super::super) follow: Placed<String>,
+}
+
+impl Mirror for Follow {
+    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
+        let follow = keys.required("follow");
+        Some(Self { follow: follow? })
     }
 }
 

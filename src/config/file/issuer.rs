@@ -2,10 +2,11 @@
 
 use schemars::JsonSchema;
 
-use super::super::reader::{Keys, Mirror, Placed};
+use super::super::reader::{Keys, Mirror, Placed, Word};
 use super::super::values::Period;
 use super::Endpoint;
 use crate::definition::{Node, refuse_null};
+use crate::token::IssuerKind;
 
 /// Who issues tokens. The keys come by discovery unless one of `jwks_uri`, `jwks_file`, `jwks_inline` says otherwise.
 #[derive(Clone, Debug, JsonSchema)]
@@ -13,6 +14,8 @@ use crate::definition::{Node, refuse_null};
 pub(in super::super) struct Issuer {
     /// The issuer identifier, compared byte for byte with `iss`: a trailing slash matters.
     pub(in super::super) issuer: Placed<String>,
+    /// What makes its tokens: sets how they are read. Default: as definitions say, which is `auth0`.
+    pub(in super::super) kind: Option<Word<IssuerKind>>,
     /// The address of the key set.
     pub(in super::super) jwks_uri: Option<Placed<String>>,
     /// A file with the key set; read again when it changes.
@@ -26,10 +29,26 @@ pub(in super::super) struct Issuer {
     pub(in super::super) introspection: Option<Placed<Endpoint>>,
 }
 
+impl Issuer {
+    /// An issuer of which nothing but the identifier is written.
+    #[cfg(feature = "authority")]
+    pub(in super::super) fn named(issuer: &Placed<String>) -> Self {
+        Self {
+            issuer: issuer.clone(),
+            kind: None,
+            jwks_uri: None,
+            jwks_file: None,
+            jwks_inline: None,
+            jwks: None,
+            introspection: None,
+        }
+    }
+}
+
 impl Mirror for Issuer {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["algorithms"]);
         let issuer = keys.required("issuer");
+        let kind = keys.optional("kind");
         let jwks_uri = keys.optional("jwks_uri");
         let jwks_file = keys.optional("jwks_file");
         let jwks_inline = keys.optional("jwks_inline");
@@ -37,6 +56,7 @@ impl Mirror for Issuer {
         let introspection = keys.optional("introspection");
         Some(Self {
             issuer: issuer?,
+            kind,
             jwks_uri,
             jwks_file,
             jwks_inline,

@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use super::super::faults::Fault;
 use super::super::reader::{FromNode, Keys, Mirror, Names, Placed, Word, misshapen};
 use super::super::values::{Period, Size};
+use super::StepUp;
 use crate::definition::{Node, Value, Words, refuse_null, wrong_kind};
 use crate::policy::{Mode, OnExpiry, PathForm, Upgrade};
 
@@ -110,8 +111,8 @@ pub(in super::super) struct Rule {
     /// The only clients that may call.
     #[schemars(length(min = 1))]
     pub(in super::super) clients: Option<Vec<Placed<String>>>,
-    /// Recent or strong authentication (RFC 9470).
-    pub(in super::super) step_up: Option<Placed<StepUpRule>>,
+    /// Recent or strong authentication (RFC 9470); overrides that of the API.
+    pub(in super::super) step_up: Option<Placed<StepUp>>,
 }
 
 impl Mirror for Rule {
@@ -145,38 +146,6 @@ impl Rule {
         } = self;
         let claims = claims.as_ref().is_none_or(|claims| claims.0.is_empty());
         all_of.is_none() && any_of.is_none() && claims && clients.is_none() && step_up.is_none()
-    }
-}
-
-/// Recent or strong authentication (RFC 9470).
-#[derive(Clone, Debug, JsonSchema)]
-#[schemars(deny_unknown_fields, extend("minProperties" = 1), transform = refuse_null)]
-pub(in super::super) struct StepUpRule {
-    /// The longest time since the user authenticated (`auth_time`).
-    pub(in super::super) within: Option<Placed<Period>>,
-    /// Methods that must all have been used (`amr`), such as `mfa`.
-    #[schemars(length(min = 1))]
-    pub(in super::super) methods: Option<Vec<Placed<String>>>,
-    /// The authentication contexts of which one is needed (`acr`).
-    #[schemars(length(min = 1))]
-    pub(in super::super) acr: Option<Vec<Placed<String>>>,
-}
-
-impl Mirror for StepUpRule {
-    fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        let step_up = Self {
-            within: keys.optional("within"),
-            methods: keys.optional("methods"),
-            acr: keys.optional("acr"),
-        };
-        (keys.is_empty() || !step_up.is_empty()).then_some(step_up)
-    }
-}
-
-impl StepUpRule {
-    /// Whether no condition was written.
-    pub(in super::super) fn is_empty(&self) -> bool {
-        self.within.is_none() && self.methods.is_none() && self.acr.is_none()
     }
 }
 

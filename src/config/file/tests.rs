@@ -65,6 +65,7 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<Route>();
     the_same_keys::<Rule>();
     the_same_keys::<StepUpRule>();
+    the_same_keys::<TrustedIssuer>();
 }
 
 /// The list above would go stale without this.
@@ -98,6 +99,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Timeouts",
         "Tls",
         "TokenCache",
+        "TrustedIssuer",
         "UpstreamServers",
         "UpstreamTls",
     ]);

@@ -8,13 +8,11 @@ use super::super::address::{WebAddress, served_host};
 use super::super::bounds::period;
 use super::super::faults::Fault;
 use super::super::file::{Api, Forward};
-use super::super::reader::{Placed, repeated};
+use super::super::reader::Placed;
 use super::super::source::Files;
 use super::definition::Defined;
-use super::{DAY, Known, definition, introspection, route, upstream};
-use crate::control::IssuerSettings;
-use crate::definition::nearest;
-use crate::snapshot::{ApiPlan, ForwardPlan, IdentityHeader, UpstreamProtocol};
+use super::{DAY, Known, definition, introspection, route, step_up, trusted, upstream};
+use crate::snapshot::{ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
 pub(super) fn apis(
@@ -32,11 +30,19 @@ pub(super) fn apis(
     apis
 }
 
-fn one(api: &Api, known: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Option<ApiPlan> {
+fn one(api: &Api, against: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Option<ApiPlan> {
     let definition = definition::definition(api, files, faults);
-    let defined = definition.as_ref().map(|known| known.definition.as_ref());
-    let trusted = trusted(api.issuers.as_deref(), known.issuers, faults);
-    let introspection = introspection::introspection(api, &trusted, known.written, known.endpoints, faults);
+    let told = definition
+        .as_ref()
+        .filter(|known| known.origin != DefinitionOrigin::Awaited)
+        .map(|known| known.definition.as_ref());
+    // What a followed definition lacks today it may have tomorrow: until then nobody has it.
+    let known = definition
+        .as_ref()
+        .filter(|known| known.origin == DefinitionOrigin::Here)
+        .map(|known| known.definition.as_ref());
+    let trusted = trusted::trusted(api, against.issuers, (told, known), faults);
+    let introspection = introspection::introspection(api, &trusted, against, faults);
     let hosts = hosts(api.hosts.as_deref(), faults);
     let public_url = api.public_url.as_ref().and_then(|url| public_url(url, faults));
     let leeway = (Duration::ZERO, Duration::from_secs(300));
@@ -57,19 +63,23 @@ fn one(api: &Api, known: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<Fau
             faults,
         )
     });
-    let upstream = upstream::upstream(&api.upstream, known.own, files, faults);
+    let upstream = upstream::upstream(&api.upstream, against.own, files, faults);
     let forward = forward(api, faults);
-    let routes = route::routes(&api.routes, defined, faults);
+    let step_up = api.step_up.as_ref();
+    let step_up = step_up.and_then(|written| step_up::step_up(written, faults));
+    let routes = route::routes(&api.routes, known, step_up.as_ref(), faults);
     if upstream.protocol == UpstreamProtocol::Http2 {
         route::no_upgrades(&api.routes, faults);
     }
     let Defined {
         definition,
+        origin,
         secret,
         encryption,
     } = definition?;
     Some(ApiPlan {
         definition,
+        origin,
         issuers: trusted,
         signing_secret: secret,
         encryption,
@@ -83,26 +93,6 @@ fn one(api: &Api, known: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<Fau
         forward,
         routes,
     })
-}
-
-fn trusted(
-    written: Option<&[Placed<String>]>,
-    issuers: &[IssuerSettings],
-    faults: &mut Vec<Fault>,
-) -> Vec<String> {
-    let all = || issuers.iter().map(|issuer| issuer.issuer.as_str());
-    let Some(written) = written else {
-        return all().map(str::to_owned).collect();
-    };
-    faults.extend(repeated(written, "issuers"));
-    for issuer in written {
-        if !all().any(|known| known == issuer.value) {
-            let hint = nearest(&issuer.value, all()).map(|known| format!("did you mean `{known}`?"));
-            let message = format!("`{}` is not one of the issuers of this file", issuer.value);
-            faults.push(Fault::new(&issuer.place, message).with_any_hint(hint));
-        }
-    }
-    written.iter().map(|issuer| issuer.value.clone()).collect()
 }
 
 fn hosts(written: Option<&[Placed<String>]>, faults: &mut Vec<Fault>) -> Vec<String> {

@@ -9,11 +9,13 @@ use super::super::secret;
 use super::super::source::{Files, beside};
 use super::encryption;
 use crate::definition::{ApiDefinition, Node, PopMechanism, Secret, SigningAlg, tenant};
+use crate::snapshot::DefinitionOrigin;
 use crate::token::Encryption;
 
 /// The definition of an API, and the keys of the API itself.
 pub(super) struct Defined {
     pub(super) definition: Arc<ApiDefinition>,
+    pub(super) origin: DefinitionOrigin,
     /// The HMAC key.
     pub(super) secret: Option<Secret>,
     pub(super) encryption: Option<Encryption>,
@@ -21,7 +23,17 @@ pub(super) struct Defined {
 
 /// Finds and reads the definition of an API, and the keys that go with it.
 pub(super) fn definition(api: &Api, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Option<Defined> {
-    let node = find(&api.definition, files, faults);
+    let followed = match &api.definition.value {
+        Definition::Follow(follow) => Some(follow.follow.value.as_str()),
+        _ => None,
+    };
+    let node = match followed {
+        Some(identifier) => match files.followed(identifier) {
+            Some(node) => Some(node),
+            None => return Some(awaited(identifier)),
+        },
+        None => find(&api.definition, files, faults),
+    };
     let configured = api
         .signing_secret
         .as_ref()
@@ -40,14 +52,29 @@ pub(super) fn definition(api: &Api, files: &mut Files<'_>, faults: &mut Vec<Faul
     let encryption = encryption::encryption(api, &definition, &node, files, faults);
     Some(Defined {
         definition: Arc::new(definition),
+        origin: match followed {
+            Some(_) => DefinitionOrigin::Followed,
+            None => DefinitionOrigin::Here,
+        },
         secret,
         encryption,
     })
 }
 
+/// Stands for a definition that the authority has not told yet. Nothing can be said of it but its identifier.
+fn awaited(identifier: &str) -> Defined {
+    Defined {
+        definition: Arc::new(ApiDefinition::new(identifier)),
+        origin: DefinitionOrigin::Awaited,
+        secret: None,
+        encryption: None,
+    }
+}
+
 fn find(written: &Placed<Definition>, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Option<Arc<Node>> {
     match &written.value {
         Definition::Inline(node) => Some(Arc::new(node.clone())),
+        Definition::Follow(follow) => files.followed(&follow.follow.value),
         Definition::File(path) => files.document(&beside(&written.place, path), &written.place, faults),
         Definition::Export(export) => {
             let path = beside(&export.export.place, &export.export.value);

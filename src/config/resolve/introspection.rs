@@ -12,10 +12,10 @@ use super::super::file::{Api, AssertionAlg, Authentication, Endpoint, Issuer};
 use super::super::reader::Placed;
 use super::super::secret;
 use super::super::source::{Files, beside};
-use super::MINUTE;
+use super::{Known, MINUTE};
 use crate::definition::SigningAlg;
 use crate::net::{Alpn, ClientTls};
-use crate::snapshot::{ClientAuthentication, IntrospectionEndpoint, IntrospectionPlan};
+use crate::snapshot::{ClientAuthentication, IntrospectionEndpoint, IntrospectionPlan, IssuerPlan};
 use crate::token::{AssertionKey, AudienceRule, IntrospectedTokens};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -38,14 +38,14 @@ pub(super) fn endpoints(
 /// Whom an API asks: the one of its issuers that can be asked.
 pub(super) fn introspection(
     api: &Api,
-    trusted: &[String],
-    issuers: &[Issuer],
-    endpoints: &[Arc<IntrospectionEndpoint>],
+    trusted: &[IssuerPlan],
+    known: &Known<'_>,
     faults: &mut Vec<Fault>,
 ) -> Option<IntrospectionPlan> {
     let written = api.introspection.as_ref()?;
-    let is_trusted = |issuer: &str| trusted.iter().any(|trusted| trusted == issuer);
-    let can_be_asked = issuers
+    let is_trusted = |issuer: &str| trusted.iter().any(|trusted| trusted.issuer == issuer);
+    let can_be_asked = known
+        .issuers
         .iter()
         .filter(|issuer| issuer.introspection.is_some() && is_trusted(&issuer.issuer.value));
     let tokens = written.value.tokens.value.0;
@@ -67,7 +67,10 @@ pub(super) fn introspection(
     if let Some((message, hint)) = fault {
         faults.push(Fault::new(&written.place, message).with_hint(hint));
     }
-    let endpoint = endpoints.iter().find(|endpoint| is_trusted(&endpoint.issuer))?;
+    let endpoint = known
+        .endpoints
+        .iter()
+        .find(|endpoint| is_trusted(&endpoint.issuer))?;
     Some(IntrospectionPlan {
         tokens,
         audience: match written.value.require_audience {

@@ -50,25 +50,19 @@ pub(super) fn issuers(
         .collect()
 }
 
-/// The authority of the same file is an issuer like any other, and one that need not be written.
-#[cfg(feature = "authority")]
-pub(super) fn add_authority(issuers: &mut Vec<IssuerSettings>, issuer: &str) {
-    if !issuers.iter().any(|known| known.issuer == issuer) {
-        issuers.push(IssuerSettings {
-            issuer: issuer.to_owned(),
-            source: None,
-            jwks: JwksSettings::default(),
-        });
-    }
-}
-
 /// Discovery, for the issuers without a source whose keys some API needs.
 pub(super) fn with_sources(mut issuers: Vec<IssuerSettings>, apis: &[ApiPlan]) -> Vec<IssuerSettings> {
     for issuer in &mut issuers {
-        let needed = apis
-            .iter()
-            .filter(|api| !api.definition.signing_alg.is_symmetric() && !asks_about_all(api))
-            .any(|api| api.issuers.contains(&issuer.issuer));
+        let verifying = apis.iter().filter(|api| !asks_about_all(api));
+        let needed = verifying.into_iter().any(|api| {
+            let trusted = api
+                .issuers
+                .iter()
+                .filter(|trusted| trusted.issuer == issuer.issuer);
+            trusted
+                .into_iter()
+                .any(|trusted| api.reading(trusted).needs_keys())
+        });
         if issuer.source.is_none() && needed {
             issuer.source = Some(KeySource::Discovery);
         }

@@ -1,19 +1,17 @@
 //! Requirements: what a route asks, held against the permissions that the definition has.
 
-use std::time::Duration;
-
-use super::super::bounds::period;
 use super::super::faults::Fault;
-use super::super::file::{Require, Rule, StepUpRule};
+use super::super::file::{Require, Rule};
 use super::super::reader::{Placed, repeated};
-use super::DAY;
+use super::step_up::step_up;
 use crate::definition::{ApiDefinition, nearest};
 use crate::policy::{ClaimTest, Conditions, RequirementPlan, StepUp};
 
-/// What `require` means; `None` where it is at fault.
+/// What `require` means; `None` where it is at fault. `default` is what the API asks of the authentication.
 pub(super) fn requirement(
     written: &Placed<Require>,
     definition: Option<&ApiDefinition>,
+    default: Option<&StepUp>,
     faults: &mut Vec<Fault>,
 ) -> Option<RequirementPlan> {
     let conditions = match &written.value {
@@ -34,23 +32,31 @@ pub(super) fn requirement(
             all_of: permissions("require", names, definition, faults),
             ..Conditions::default()
         },
-        Require::Rule(rule) => return self::rule(written, rule, definition, faults),
+        Require::Rule(rule) => rule_conditions(written, rule, definition, faults)?,
     };
-    Some(RequirementPlan::Token(conditions))
+    let is_own = matches!(&written.value, Require::Rule(rule) if rule.step_up.is_some());
+    Some(RequirementPlan::Token(Conditions {
+        step_up: if is_own {
+            conditions.step_up
+        } else {
+            default.cloned()
+        },
+        ..conditions
+    }))
 }
 
-fn rule(
+fn rule_conditions(
     written: &Placed<Require>,
     rule: &Rule,
     definition: Option<&ApiDefinition>,
     faults: &mut Vec<Fault>,
-) -> Option<RequirementPlan> {
+) -> Option<Conditions> {
     let Rule {
         all_of,
         any_of,
         claims,
         clients,
-        step_up,
+        step_up: written_step_up,
     } = rule;
     let names = |key, names: &Option<Vec<_>>, faults: &mut Vec<_>| {
         names
@@ -73,9 +79,9 @@ fn rule(
             .as_ref()
             .map(|clients| texts("clients", clients, faults))
             .unwrap_or_default(),
-        step_up: step_up
+        step_up: written_step_up
             .as_ref()
-            .and_then(|step_up| self::step_up(step_up, faults)),
+            .and_then(|written| step_up(written, faults)),
     };
     // A rule that says nothing would let everybody pass who has a token.
     if rule.is_empty() {
@@ -83,28 +89,7 @@ fn rule(
         faults.push(fault.with_hint("write `authenticated` where any valid token will do"));
         return None;
     }
-    Some(RequirementPlan::Token(conditions))
-}
-
-fn step_up(written: &Placed<StepUpRule>, faults: &mut Vec<Fault>) -> Option<StepUp> {
-    let StepUpRule { within, methods, acr } = &written.value;
-    if written.value.is_empty() {
-        let fault = Fault::new(&written.place, "`step_up` has no condition");
-        faults.push(fault.with_hint("one or more of: within, methods, acr"));
-        return None;
-    }
-    let bounds = (Duration::from_secs(1), DAY * 30);
-    let mut names = |key, names: &Option<Vec<_>>| {
-        names
-            .as_ref()
-            .map(|names| texts(key, names, faults))
-            .unwrap_or_default()
-    };
-    let (methods, acr) = (names("methods", methods), names("acr", acr));
-    let within = within
-        .as_ref()
-        .map(|_| period("within", within.as_ref(), DAY, bounds, faults));
-    Some(StepUp { within, methods, acr })
+    Some(conditions)
 }
 
 fn permissions(
@@ -118,7 +103,7 @@ fn permissions(
 }
 
 /// A permission that the definition does not define is one that nobody can have.
-fn defined(
+pub(super) fn defined(
     names: &[Placed<String>],
     definition: Option<&ApiDefinition>,
     words: &[&str],
@@ -143,7 +128,7 @@ fn defined(
     }
 }
 
-fn texts(key: &str, written: &[Placed<String>], faults: &mut Vec<Fault>) -> Vec<String> {
+pub(super) fn texts(key: &str, written: &[Placed<String>], faults: &mut Vec<Fault>) -> Vec<String> {
     faults.extend(repeated(written, key));
     written.iter().map(|text| text.value.clone()).collect()
 }

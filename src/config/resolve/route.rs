@@ -12,25 +12,32 @@ use super::super::file::{Api, Route};
 use super::super::reader::Placed;
 use super::{DAY, LARGEST_BODY, requirement};
 use crate::definition::{ApiDefinition, Place};
-use crate::policy::{PathPattern, Upgrade};
+use crate::policy::{PathPattern, StepUp, Upgrade};
 use crate::snapshot::RoutePlan;
 
 /// The most routes of one gateway.
 const MOST_ROUTES: usize = 10_000;
 
 /// The routes of one API. `definition` is `None` where it is at fault itself: permissions are not looked at then.
+/// `step_up` is what the API asks of the authentication, unless a route says otherwise.
 pub(super) fn routes(
     written: &[Placed<Route>],
     definition: Option<&ApiDefinition>,
+    step_up: Option<&StepUp>,
     faults: &mut Vec<Fault>,
 ) -> Vec<RoutePlan> {
     written
         .iter()
-        .filter_map(|route| one(&route.value, definition, faults))
+        .filter_map(|route| one(&route.value, definition, step_up, faults))
         .collect()
 }
 
-fn one(route: &Route, definition: Option<&ApiDefinition>, faults: &mut Vec<Fault>) -> Option<RoutePlan> {
+fn one(
+    route: &Route,
+    definition: Option<&ApiDefinition>,
+    step_up: Option<&StepUp>,
+    faults: &mut Vec<Fault>,
+) -> Option<RoutePlan> {
     let pattern = PathPattern::parse(&route.path.value)
         .map_err(|error| {
             let message = format!("`path` cannot be `{}`: {error}", route.path.value);
@@ -38,7 +45,7 @@ fn one(route: &Route, definition: Option<&ApiDefinition>, faults: &mut Vec<Fault
         })
         .ok();
     let methods = methods(route.methods.as_deref().unwrap_or_default(), faults);
-    let require = requirement::requirement(&route.require, definition, faults);
+    let require = requirement::requirement(&route.require, definition, step_up, faults);
     let timeout = route.timeout.as_ref();
     let timeout = timeout.map(|_| {
         period(

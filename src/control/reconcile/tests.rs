@@ -89,7 +89,11 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
             signing_alg: SigningAlg::ES256,
             ..ApiDefinition::new("https://items")
         }),
-        issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+        origin: Default::default(),
+        issuers: issuers
+            .iter()
+            .map(|issuer| issuer.issuer.as_str().into())
+            .collect(),
         signing_secret: None,
         encryption: None,
         introspection: None,

@@ -16,6 +16,8 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
+use super::interim::{InterimHeads, Overheard};
+use crate::gateway::client;
 use crate::gateway::request_body::RequestBody;
 use crate::net::UpstreamStream;
 
@@ -27,13 +29,14 @@ const MAX_HEAD: usize = 64 << 10;
 pub(in crate::gateway) struct Connection {
     sender: SendRequest<RequestBody>,
     driver: Driver,
+    interim: Arc<InterimHeads>,
 }
 
 #[derive(Debug)]
 enum Driver {
     /// Whoever has the connection polls it.
     Holder(
-        Box<http1::Connection<TokioIo<UpstreamStream>, RequestBody>>,
+        Box<http1::Connection<TokioIo<Overheard<UpstreamStream>>, RequestBody>>,
         Relay,
     ),
     /// A task, which ends when the sender is dropped or the server closes.
@@ -95,15 +98,17 @@ impl Relay {
 impl Connection {
     /// Begins HTTP/1.1 on a stream.
     pub(in crate::gateway) async fn new(stream: UpstreamStream) -> Option<Self> {
+        let interim = Arc::<InterimHeads>::default();
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_HEAD)
             .max_headers(100)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Overheard::new(stream, &interim)))
             .await
             .ok()?;
         Some(Self {
             sender,
             driver: Driver::Holder(Box::new(connection), Relay::new()),
+            interim,
         })
     }
 
@@ -167,17 +172,37 @@ impl Connection {
         if request.headers().contains_key(UPGRADE) {
             self.hand_to_task();
         }
+        self.interim.begin();
         Box::pin(self.sender.try_send_request(request))
     }
 
-    /// Drives it, and looks whether what was sent has its answer.
+    /// Drives it, and looks whether what was sent has its answer. Interim answers go to the client before.
     pub(in crate::gateway) fn poll_answer(
         &mut self,
         sent: &mut Pin<Box<dyn Future<Output = Answer>>>,
+        client: &client::Connection,
         cx: &mut Context<'_>,
     ) -> Poll<Answer> {
         self.drive(cx);
+        if self.interim.are_any() && self.tell(client) {
+            // The answer itself waits where it is until they are written.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.follow(cx, |cx| sent.as_mut().poll(cx))
+    }
+
+    /// Passes interim answers on; whether that keeps the client busy.
+    #[cold]
+    fn tell(&self, client: &client::Connection) -> bool {
+        let heads = self.interim.take();
+        let Some(answers) = client.interim() else {
+            return false;
+        };
+        for (status, fields) in &heads {
+            answers.send(*status, fields);
+        }
+        !heads.is_empty()
     }
 
     /// Polls the body of a response, and drives the connection only where there is nothing of it yet.

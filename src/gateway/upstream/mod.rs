@@ -5,6 +5,7 @@
 
 pub(super) mod http1;
 pub(super) mod http2;
+mod interim;
 mod send;
 mod servers;
 

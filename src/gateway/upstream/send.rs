@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Held, ServerId, Servers, http2};
+use crate::gateway::client;
 use crate::gateway::pool::{NoConnection, ServerPool, Waiting};
 use crate::gateway::request_body::RequestBody;
 use crate::policy::Reason;
@@ -39,6 +40,7 @@ pub(in crate::gateway) async fn send(
     servers: &Servers,
     chosen: ServerId,
     connect_timeout: Duration,
+    client: &Rc<client::Connection>,
 ) -> Sent {
     let mut tried = [chosen; SERVERS];
     let mut server = chosen;
@@ -46,7 +48,7 @@ pub(in crate::gateway) async fn send(
         let Some(pool) = servers.get(server).map(|server| &server.pool) else {
             break;
         };
-        let (none, unsent) = match send_to(request, pool, servers, connect_timeout).await {
+        let (none, unsent) = match send_to(request, pool, servers, connect_timeout, client).await {
             Ok(answered) => {
                 return Sent {
                     server,
@@ -92,6 +94,7 @@ async fn send_to(
     server: &Rc<ServerPool>,
     servers: &Servers,
     connect_timeout: Duration,
+    client: &Rc<client::Connection>,
 ) -> Result<(Response<Incoming>, Held), Unsent> {
     let mut request = request;
     let mut place: Option<(Waiting, Instant)> = None;
@@ -99,7 +102,7 @@ async fn send_to(
         // Who comes later does not go before those who wait.
         if place.is_some() || !server.is_waited_for() {
             let sent = match &server.http2 {
-                None => send_http1(request, server, connect_timeout).await,
+                None => send_http1(request, server, connect_timeout, client).await,
                 Some(connections) => http2::send(request, server, connections, connect_timeout).await,
             };
             request = match sent {
@@ -125,13 +128,14 @@ async fn send_http1(
     request: Box<Request<RequestBody>>,
     server: &Rc<ServerPool>,
     connect_timeout: Duration,
+    client: &Rc<client::Connection>,
 ) -> Result<(Response<Incoming>, Held), Unsent> {
     let mut request = *request;
     while let Some(mut lease) = server.idle() {
         if !lease.is_ready().await {
             continue;
         }
-        match lease.send(request).await {
+        match lease.send(request, Rc::clone(client)).await {
             Ok((response, lease)) => return Ok((response, Held::Http1(lease))),
             Err(mut unsent) => {
                 request = unsent
@@ -144,7 +148,7 @@ async fn send_http1(
         Ok(lease) => lease,
         Err(none) => return Err(Unsent::NoConnection(none, Box::new(request))),
     };
-    match lease.send(request).await {
+    match lease.send(request, Rc::clone(client)).await {
         Ok((response, lease)) => Ok((response, Held::Http1(lease))),
         // Closed before anything was sent: that is no connection either.
         Err(mut unsent) => Err(match unsent.take_message() {

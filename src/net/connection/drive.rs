@@ -22,8 +22,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::service::WatchedService;
 use super::{ConnectionEnd, Patience, SILENCE};
 use crate::net::DrainWatcher;
-use crate::net::activity::{Activity, Overdue, WatchedStream};
+use crate::net::activity::{Activity, Overdue};
 use crate::net::streams::{SWEEPS, StreamExecutor, Streams};
+use crate::net::watched::WatchedStream;
 
 /// A connection, its one timer, and the drain.
 ///

@@ -22,10 +22,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
 
-use crate::net::activity::{Activity, Overdue, Phase, ReadBefore, Share, WatchedStream};
+use crate::net::activity::{Activity, Overdue, Phase, Share};
 use crate::net::frames::Frames;
 use crate::net::streams::{StreamExecutor, Streams};
-use crate::net::{DrainWatcher, Limits, Timeouts};
+use crate::net::watched::{ReadBefore, WatchedStream};
+use crate::net::{DrainWatcher, InterimAnswers, Limits, Timeouts};
 use drive::Drive;
 use service::WatchedService;
 
@@ -144,10 +145,29 @@ impl ConnectionSettings {
 /// Runs on a `LocalSet` or a `LocalRuntime` where the protocol may be HTTP/2. Upgrades work; a tunnel goes on counting
 /// for the drain, but whoever runs it must end it.
 pub async fn serve_connection<T, S, B>(
-    mut stream: T,
+    stream: T,
     protocol: Protocol,
     settings: &ConnectionSettings,
     service: S,
+    drain: DrainWatcher,
+) -> ConnectionEnd
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
+    S::Future: 'static,
+    B: Body + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    serve_client(stream, protocol, settings, |_| service, drain).await
+}
+
+/// The same for a service that may send interim answers; where there are none, in HTTP/2, it is made without.
+pub async fn serve_client<T, S, B>(
+    mut stream: T,
+    protocol: Protocol,
+    settings: &ConnectionSettings,
+    make_service: impl FnOnce(Option<InterimAnswers>) -> S,
     drain: DrainWatcher,
 ) -> ConnectionEnd
 where
@@ -187,7 +207,8 @@ where
         Arc::clone(&activity),
         frames,
     ));
-    let service = WatchedService::new(service, Arc::clone(&activity), streams.clone());
+    let interim = (!is_http2).then(|| InterimAnswers::of(&activity));
+    let service = WatchedService::new(make_service(interim), Arc::clone(&activity), streams.clone());
     let drive = Drive::new(&activity, settings.patience, &drain, streams.as_deref());
     match &streams {
         Some(streams) => {

@@ -2,6 +2,7 @@
 //!
 //! Only `connection` uses it. It changes nothing in requests, and in responses only this: once a drain is announced, or
 //! the connection has had its share, HTTP/1.1 clients are told that it closes (RFC 9112 section 9.6). HTTP/2 says GOAWAY.
+//! A response waits for the interim answers before it.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -76,8 +77,15 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        if let Some(active) = this.active
+            && active.interim().is_waiting()
+        {
+            // They go first, all of them; who writes them wakes this task.
+            return Poll::Pending;
+        }
         let response = ready!(this.response.poll(cx));
         let active = this.active.take();
+        active.iter().for_each(|active| active.interim().close());
         let slot = this.slot.take();
         let says_close = *this.is_http1 && active.as_ref().is_some_and(ActiveRequest::is_last);
         Poll::Ready(response.map(|mut response| {

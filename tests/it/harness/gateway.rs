@@ -164,7 +164,7 @@ impl Gateway {
     pub(crate) fn start_in(folder: Folder, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = config::load(&folder.config()).unwrap_or_else(|faults| panic!("{faults}"));
         change(&mut settings);
-        let running = app::start(&settings, Some(folder.config())).unwrap();
+        let running = app::start(&settings, Some(app::Origin::file(folder.config()))).unwrap();
         Self {
             addresses: running.addresses().to_vec(),
             admin: running.admin().unwrap(),

@@ -27,6 +27,8 @@ pub(crate) enum Http2Behaviour {
     Reset,
     /// 200 and a part of the body, then a reset.
     BreakOff,
+    /// So many 103 first, then like `Echo`.
+    Hints(usize),
     /// When [`Http2Upstream::release`] was called, like `Echo`.
     Hold,
 }
@@ -186,6 +188,12 @@ async fn answer(
     }
     seen.trailers = incoming.trailers().await.ok().flatten();
     state.change(|state| state.seen.push(seen.clone()));
+    if let Http2Behaviour::Hints(count) = behaviour {
+        for _ in 0..count {
+            let hint = Response::builder().status(103).header("link", "</a>").body(());
+            respond.send_informational(hint.unwrap()).unwrap();
+        }
+    }
     if let Http2Behaviour::Hold = behaviour {
         let begun = std::time::Instant::now();
         while !state.read(|state| state.is_released) && begun.elapsed() < DEADLINE {
