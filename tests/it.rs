@@ -121,3 +121,6 @@ mod metadata;
 
 #[path = "it/issuers.rs"]
 mod issuers;
+#[cfg(feature = "authority")]
+#[path = "it/authority_management.rs"]
+mod authority_management;

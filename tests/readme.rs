@@ -96,6 +96,9 @@ fn every_metric_has_its_row_with_its_labels() {
     metrics.certificate_expiry("server");
     metrics.tls_handshakes.with_label_values(&["ok"]);
     metrics.proxy_headers.with_label_values(&["ok"]);
+    metrics
+        .authority_token_requests
+        .with_label_values(&["client_credentials", "ok"]);
     metrics.config_in_force(1, "hash");
     metrics.access_log_suppressed().for_each(drop);
     let section = section(&readme(), "## Metrics");

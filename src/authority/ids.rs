@@ -13,7 +13,7 @@ pub struct NoRandomness;
 ///
 /// # Errors
 /// [`NoRandomness`].
-pub fn object_id() -> Result<String, NoRandomness> {
+pub(crate) fn object_id() -> Result<String, NoRandomness> {
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
@@ -27,7 +27,7 @@ pub fn object_id() -> Result<String, NoRandomness> {
 ///
 /// # Errors
 /// [`NoRandomness`].
-pub fn alphanumeric(length: usize) -> Result<String, NoRandomness> {
+pub(crate) fn alphanumeric(length: usize) -> Result<String, NoRandomness> {
     text(
         length,
         b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789",
@@ -38,7 +38,7 @@ pub fn alphanumeric(length: usize) -> Result<String, NoRandomness> {
 ///
 /// # Errors
 /// [`NoRandomness`].
-pub fn secret() -> Result<String, NoRandomness> {
+pub(crate) fn secret() -> Result<String, NoRandomness> {
     text(
         64,
         b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-",
@@ -49,7 +49,7 @@ pub fn secret() -> Result<String, NoRandomness> {
 ///
 /// # Errors
 /// [`NoRandomness`].
-pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|_error| NoRandomness)?;
     Ok(bytes)

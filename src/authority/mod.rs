@@ -22,13 +22,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::http::{Answer, Request, serve_authority};
 pub use bootstrap::{Administrator, BootstrapError};
+pub use ids::NoRandomness;
 pub use kept_key::KeyFileError;
 pub use settings::{AuthoritySettings, EncryptionKey};
+pub use signing::KeyFault;
 pub use state::{State, WriteError};
 pub use store::{SealingKey, Store, StoreAddress, StoreError};
 
+use crate::telemetry::Metrics;
 use bootstrap::First;
-use model::Draft;
+use model::{Draft, KeyRecord, KeyState};
 use signing::Signers;
 
 /// An authority that is open: its settings, its state, and what is made of them.
@@ -37,6 +40,8 @@ pub struct Authority {
     settings: AuthoritySettings,
     state: State,
     signers: Signers,
+    oauth: oauth::Endpoints,
+    management: management::Management,
 }
 
 /// Why the authority cannot start.
@@ -84,10 +89,13 @@ impl Authority {
                 })?;
             administrator = is_first.then_some(made);
         }
+        let oauth = oauth::Endpoints::new().map_err(|error| BootstrapError::Key(error.into()))?;
         let authority = Self {
             settings,
             state,
             signers: Signers::default(),
+            oauth,
+            management: management::Management::new(),
         };
         Ok((Arc::new(authority), administrator))
     }
@@ -100,6 +108,48 @@ impl Authority {
     /// What it knows.
     pub fn state(&self) -> &State {
         &self.state
+    }
+
+    /// Counts in `metrics` from now on.
+    pub fn count_with(&self, metrics: &Metrics) {
+        self.oauth.count_with(metrics.authority_token_requests.clone());
+    }
+
+    /// Makes the next signing key the current one, and a fresh one the next. Takes a second, on another thread. Returns
+    /// the fresh one.
+    ///
+    /// # Errors
+    /// There is no next key, or the store fails.
+    pub async fn rotate_keys(&self) -> Result<Arc<KeyRecord>, WriteError<KeyFault>> {
+        let (now, name) = (unix_now(), self.settings.issuer.clone());
+        let fresh = tokio::task::spawn_blocking(move || signing::generate(KeyState::Next, now, &name))
+            .await
+            .map_err(|_panicked| WriteError::Refused(KeyFault::Generation))?
+            .map_err(WriteError::Refused)?;
+        let current = self
+            .state
+            .write(|draft: &mut Draft| signing::rotate(draft, &fresh, now))
+            .await?;
+        tracing::info!(kid = %current, next = %fresh.kid, "rotated the signing keys");
+        Ok(Arc::new(fresh))
+    }
+
+    /// Takes a previous signing key out of the key set: what it signed is refused from now on.
+    ///
+    /// # Errors
+    /// There is no such key, it is in use, or the store fails.
+    pub async fn revoke_key(&self, kid: &str) -> Result<(), WriteError<KeyFault>> {
+        let now = unix_now();
+        self.state
+            .write(|draft: &mut Draft| signing::revoke(draft, kid, now))
+            .await?;
+        tracing::info!(kid, "revoked a signing key");
+        Ok(())
+    }
+
+    /// The hash of a new password of a user, in PHC form; `None` where there is too much to do at the moment.
+    pub async fn hash_password(&self, password: zeroize::Zeroizing<String>) -> Option<String> {
+        self.oauth.hash_password(password).await
     }
 }
 

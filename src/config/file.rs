@@ -15,6 +15,8 @@ mod step_up;
 mod trusted;
 mod upstream;
 
+#[cfg(test)]
+use api::Follow;
 pub(super) use api::{Api, Definition, Forward};
 #[cfg(feature = "authority")]
 pub(super) use authority::Authority;

@@ -1,5 +1,7 @@
 //! Tests of whole configurations, without a disk and without an environment.
 
+#[cfg(feature = "authority")]
+mod authority;
 mod encryption;
 mod introspection;
 mod issuers;
@@ -309,7 +311,6 @@ fn bad_route(route: &str, fault: &str) {
 #[test]
 fn faults_at_the_top() {
     bad_top("limit: {}", "unknown key `limit` (did you mean `limits`?)");
-    bad_top("authority: {}", "`authority` is not supported by this version");
     bad_top("admin: on", "`admin` cannot be `on` (one of: off)");
     bad_top("admin: {address: 127.0.0.1:8080}", "collide");
     bad_top("workers: 0", "`workers` is 0; it must be 1 to 1024");

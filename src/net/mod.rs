@@ -38,5 +38,5 @@ pub use settings::{
 pub use slots::ConnectionSlots;
 pub use tls::{
     Contents, Expiry, HandshakeEnd, Identities, PairFault, Role, ServerTls, TlsFault, TlsFile, TlsListener,
-    TlsPeer,
+    TlsPeer, certificate_expiry,
 };

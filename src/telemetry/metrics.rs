@@ -62,6 +62,8 @@ pub struct Metrics {
     /// Access-log records that the writer could not take.
     pub access_log_dropped: IntCounter,
     access_log_suppressed: IntCounterVec,
+    /// Requests for tokens that the authority has answered, by `grant_type` and `result`.
+    pub authority_token_requests: IntCounterVec,
 }
 
 /// What became of an unknown `kid`.
@@ -224,6 +226,11 @@ impl Metrics {
                 "access_log_suppressed_total",
                 "Access-log records of refused requests left out because there were too many of a reason.",
                 &["reason"],
+            )?,
+            authority_token_requests: make.counters(
+                "authority_token_requests_total",
+                "Requests for tokens at the authority.",
+                &["grant_type", "result"],
             )?,
             reasons,
             registry: registry.clone(),
@@ -422,6 +429,9 @@ mod tests {
         metrics.certificate_expiry("server");
         metrics.tls_handshakes.with_label_values(&["ok"]);
         metrics.proxy_headers.with_label_values(&["untrusted"]);
+        metrics
+            .authority_token_requests
+            .with_label_values(&["client_credentials", "ok"]);
         metrics.config_in_force(7, "abc");
         metrics.access_log_suppressed().for_each(drop);
         let text = metrics.encode().unwrap();
@@ -473,6 +483,7 @@ scopegate_proxy_headers_total{result="untrusted"} 0
 scopegate_build_info{version="0.1.0"} 1
 scopegate_access_log_dropped_total 0
 scopegate_access_log_suppressed_total{reason="expired"} 0
+scopegate_authority_token_requests_total{grant_type="client_credentials",result="ok"} 0
 scopegate_upgrades_open 0
 scopegate_upgrades_total{end="expired"} 0
 # TYPE process_cpu_seconds_total counter

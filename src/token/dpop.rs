@@ -78,6 +78,33 @@ pub fn check_proof(
     times: ProofTimes,
     now: UnixSeconds,
 ) -> Result<Proof, ProofError> {
+    let (jws, alg, material) = opened(text)?;
+    if material.thumbprint() != *scope.key {
+        return Err(ProofError::WrongKey);
+    }
+    check_signature(alg, material, &jws)?;
+    let proof = check_claims(&jws.claims, scope.method, scope.base, scope.path, times, now)?;
+    check_token(&jws.claims, scope.token)?;
+    Ok(proof)
+}
+
+/// Checks the one `DPoP` header of a request for a token (RFC 9449 section 5): there is no token yet, and the key is
+/// the one that it will be bound to. `base` and `path` are those of [`ProofScope`].
+pub fn check_first_proof(
+    text: &str,
+    (method, base, path): (&str, &str, &str),
+    times: ProofTimes,
+    now: UnixSeconds,
+) -> Result<(Proof, Thumbprint), ProofError> {
+    let (jws, alg, material) = opened(text)?;
+    let key = material.thumbprint();
+    check_signature(alg, material, &jws)?;
+    let proof = check_claims(&jws.claims, method, base, path, times, now)?;
+    Ok((proof, key))
+}
+
+/// Takes a proof apart, up to its key. Nothing is verified yet.
+fn opened(text: &str) -> Result<(Jws<'_>, SigningAlg, Material), ProofError> {
     if text.len() > MAX_PROOF {
         return Err(ProofError::Invalid("it is too long"));
     }
@@ -85,19 +112,25 @@ pub fn check_proof(
     check_type(&jws.header)?;
     let alg = algorithm(&jws.header)?;
     let material = public_key(&jws.header, alg)?;
-    if material.thumbprint() != *scope.key {
-        return Err(ProofError::WrongKey);
-    }
-    check_signature(alg, material, &jws)?;
-    let id = required(&jws.claims, "jti", "it has no `jti`")?;
+    Ok((jws, alg, material))
+}
+
+fn check_claims(
+    claims: &Json,
+    method: &str,
+    base: &str,
+    path: &str,
+    times: ProofTimes,
+    now: UnixSeconds,
+) -> Result<Proof, ProofError> {
+    let id = required(claims, "jti", "it has no `jti`")?;
     if id.is_empty() || id.len() > MAX_JTI {
         return Err(ProofError::Invalid("its `jti` is empty or too long"));
     }
-    check_method(&jws.claims, scope.method)?;
-    check_address(&jws.claims, scope)?;
-    let issued_at = check_times(&jws.claims, times, now)?;
-    check_token(&jws.claims, scope.token)?;
-    let nonce = claims::text(&jws.claims, "nonce");
+    check_method(claims, method)?;
+    check_address(claims, base, path)?;
+    let issued_at = check_times(claims, times, now)?;
+    let nonce = claims::text(claims, "nonce");
     Ok(Proof {
         id: id.into(),
         nonce: nonce
@@ -172,9 +205,9 @@ fn check_method(claims: &Json, method: &str) -> Result<(), ProofError> {
     }
 }
 
-fn check_address(claims: &Json, scope: ProofScope<'_>) -> Result<(), ProofError> {
+fn check_address(claims: &Json, base: &str, path: &str) -> Result<(), ProofError> {
     let found = required(claims, "htu", "it has no `htu`")?;
-    let expected = format!("{}{}", scope.base, scope.path);
+    let expected = format!("{base}{path}");
     let wanted = normalized(&expected);
     if wanted.is_some() && normalized(found) == wanted {
         Ok(())

@@ -8,12 +8,12 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use scopegate::definition::{SigningAlg, TokenDialect};
 use serde_json::{Value, json};
 
-use crate::harness::authority::unescaped;
+use crate::harness::introspector::unescaped;
 use crate::harness::gateway::{self, Folder, ITEMS, decisions, items};
 use crate::harness::http1::Response;
 use crate::harness::issuer::now;
 use crate::harness::{
-    Authority, AuthorityMode, Client, Gateway, Http2Client, Issuer, Process, Prover, Upstream, eventually,
+    Introspector, IntrospectorMode, Client, Gateway, Http2Client, Issuer, Process, Prover, Upstream, eventually,
 };
 use crate::support::forge::SigningKey;
 
@@ -27,13 +27,13 @@ const ROUTES: &str = "    routes:
 ";
 
 struct World {
-    authority: Authority,
+    authority: Introspector,
     upstream: Upstream,
     gateway: Gateway,
 }
 
 /// One API that asks `authority`; `endpoint` and `api` are further lines of both.
-fn config(authority: &Authority, upstream: &Upstream, endpoint: &str, api: &str) -> String {
+fn config(authority: &Introspector, upstream: &Upstream, endpoint: &str, api: &str) -> String {
     let (issuer, address, upstream) = (authority.identifier(), authority.endpoint(), upstream.url());
     format!(
         "issuers:
@@ -62,7 +62,7 @@ impl World {
 
     /// `top` are further lines of the file.
     fn start_with(endpoint: &str, api: &str, top: &str) -> Self {
-        let (authority, upstream) = (Authority::start(), Upstream::start());
+        let (authority, upstream) = (Introspector::start(), Upstream::start());
         let yaml = config(&authority, &upstream, endpoint, api) + top;
         let gateway = Gateway::start_with(&yaml, &[SECRET]);
         authority.tell(TOKEN, authority.active(ITEMS, "read:items"));
@@ -328,7 +328,7 @@ fn an_answer_without_audience_counts_only_where_that_is_asked_for() {
 
 #[test]
 fn an_answer_is_read_as_the_tokens_of_its_issuer_are() {
-    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let (authority, upstream) = (Introspector::start(), Upstream::start());
     let (issuer, plain) = (authority.identifier(), config(&authority, &upstream, "", OPAQUE));
     let start = |kind: &str| {
         let yaml = plain.replacen(
@@ -374,34 +374,34 @@ fn an_issuer_that_gives_no_answer_says_nothing_about_the_token() {
     let twice = br#"{"active":false,"active":true}"#.to_vec();
     let good = world.authority.active(ITEMS, "read:items").to_string();
     let modes = [
-        (AuthorityMode::Close, "protocol"),
-        (AuthorityMode::Hang, "timeout"),
-        (AuthorityMode::Status(500), "status"),
-        (AuthorityMode::Status(503), "status"),
-        (AuthorityMode::Status(404), "status"),
-        (AuthorityMode::Status(400), "status"),
-        (AuthorityMode::Status(307), "status"),
-        (AuthorityMode::Status(308), "status"),
-        (AuthorityMode::Status(201), "status"),
-        (AuthorityMode::Status(401), "credentials"),
-        (AuthorityMode::Status(403), "credentials"),
-        (AuthorityMode::Content(json, b"{}".to_vec()), "malformed"),
-        (AuthorityMode::Content(json, b"nonsense".to_vec()), "malformed"),
-        (AuthorityMode::Content(json, b"".to_vec()), "malformed"),
+        (IntrospectorMode::Close, "protocol"),
+        (IntrospectorMode::Hang, "timeout"),
+        (IntrospectorMode::Status(500), "status"),
+        (IntrospectorMode::Status(503), "status"),
+        (IntrospectorMode::Status(404), "status"),
+        (IntrospectorMode::Status(400), "status"),
+        (IntrospectorMode::Status(307), "status"),
+        (IntrospectorMode::Status(308), "status"),
+        (IntrospectorMode::Status(201), "status"),
+        (IntrospectorMode::Status(401), "credentials"),
+        (IntrospectorMode::Status(403), "credentials"),
+        (IntrospectorMode::Content(json, b"{}".to_vec()), "malformed"),
+        (IntrospectorMode::Content(json, b"nonsense".to_vec()), "malformed"),
+        (IntrospectorMode::Content(json, b"".to_vec()), "malformed"),
         (
-            AuthorityMode::Content(json, br#"{"active":"true"}"#.to_vec()),
+            IntrospectorMode::Content(json, br#"{"active":"true"}"#.to_vec()),
             "malformed",
         ),
-        (AuthorityMode::Content(json, twice), "malformed"),
-        (AuthorityMode::Content(json, large.into_bytes()), "too_large"),
+        (IntrospectorMode::Content(json, twice), "malformed"),
+        (IntrospectorMode::Content(json, large.into_bytes()), "too_large"),
         (
-            AuthorityMode::Content("text/html", good.into_bytes()),
+            IntrospectorMode::Content("text/html", good.into_bytes()),
             "media_type",
         ),
-        (AuthorityMode::Content(jwt, b"e30.e30.x".to_vec()), "media_type"),
-        (AuthorityMode::Raw(b"nonsense\r\n\r\n".to_vec()), "protocol"),
+        (IntrospectorMode::Content(jwt, b"e30.e30.x".to_vec()), "media_type"),
+        (IntrospectorMode::Raw(b"nonsense\r\n\r\n".to_vec()), "protocol"),
         (
-            AuthorityMode::Raw(
+            IntrospectorMode::Raw(
                 b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{".to_vec(),
             ),
             "protocol",
@@ -418,7 +418,7 @@ fn an_issuer_that_gives_no_answer_says_nothing_about_the_token() {
             "no redirect is followed: {mode:?}"
         );
         // Nothing of it is remembered.
-        world.authority.set_mode(AuthorityMode::Up);
+        world.authority.set_mode(IntrospectorMode::Up);
     }
     world.allowed(TOKEN);
     let labels = [("result", "active")];
@@ -436,7 +436,7 @@ fn an_issuer_that_gives_no_answer_says_nothing_about_the_token() {
 fn many_requests_with_one_token_are_one_question() {
     // The upstream of a test takes 128 connections at once and no more.
     let world = World::start_with("", OPAQUE, "limits: { upstream_connections: 20 }\n");
-    world.authority.set_mode(AuthorityMode::Hold);
+    world.authority.set_mode(IntrospectorMode::Hold);
     let mut clients: Vec<Client> = (0..200).map(|_| world.gateway.client()).collect();
     for client in &mut clients {
         client.send(format!(
@@ -452,7 +452,7 @@ fn many_requests_with_one_token_are_one_question() {
     });
     world.authority.wait_for_questions(1);
     assert_eq!(world.upstream.requests(), 0);
-    world.authority.set_mode(AuthorityMode::Up);
+    world.authority.set_mode(IntrospectorMode::Up);
     for client in &mut clients {
         assert_eq!(client.response().status, 200);
     }
@@ -463,7 +463,7 @@ fn many_requests_with_one_token_are_one_question() {
 #[test]
 fn a_question_goes_on_when_the_request_that_began_it_goes_away() {
     let world = World::opaque();
-    world.authority.set_mode(AuthorityMode::Hold);
+    world.authority.set_mode(IntrospectorMode::Hold);
     let ask = format!("GET /items HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
     let in_flight = |count: f64| {
         eventually("requests in flight", || {
@@ -482,7 +482,7 @@ fn a_question_goes_on_when_the_request_that_began_it_goes_away() {
     in_flight(2.0);
     drop(first);
     in_flight(1.0);
-    world.authority.set_mode(AuthorityMode::Up);
+    world.authority.set_mode(IntrospectorMode::Up);
     assert_eq!(second.response().status, 200);
     assert_eq!(world.authority.asked(), 1);
 }
@@ -528,7 +528,7 @@ fn a_cached_answer_does_not_outlive_its_token() {
 #[test]
 fn the_breaker_opens_and_closes() {
     let world = World::start(", failures: 3, cooldown: 2s", OPAQUE);
-    world.authority.set_mode(AuthorityMode::Status(500));
+    world.authority.set_mode(IntrospectorMode::Status(500));
     for number in 0..3 {
         assert_eq!(world.breaker(), 0.0);
         world.unavailable(&format!("token-{number}"));
@@ -546,7 +546,7 @@ fn the_breaker_opens_and_closes() {
     assert_eq!((world.authority.asked(), world.breaker()), (4, 2.0));
     world.unavailable(TOKEN);
     assert_eq!(world.authority.asked(), 4);
-    world.authority.set_mode(AuthorityMode::Up);
+    world.authority.set_mode(IntrospectorMode::Up);
     eventually("the endpoint to be asked again", || {
         world.get("/items", TOKEN).status == 200
     });
@@ -558,7 +558,7 @@ fn the_breaker_opens_and_closes() {
 fn what_is_known_passes_while_the_endpoint_hangs() {
     let world = World::start(", timeout: 500ms, failures: 2, cooldown: 1m", OPAQUE);
     world.allowed(TOKEN);
-    world.authority.set_mode(AuthorityMode::Hang);
+    world.authority.set_mode(IntrospectorMode::Hang);
     for number in 0..2 {
         let began = Instant::now();
         world.unavailable(&format!("token-{number}"));
@@ -575,7 +575,7 @@ fn what_is_known_passes_while_the_endpoint_hangs() {
 #[test]
 fn questions_and_those_who_wait_are_bounded() {
     let world = World::start(", concurrency: 2, max_waiting: 4, timeout: 20s", OPAQUE);
-    world.authority.set_mode(AuthorityMode::Hold);
+    world.authority.set_mode(IntrospectorMode::Hold);
     let mut clients: Vec<Client> = (0..4).map(|_| world.gateway.client()).collect();
     for (number, client) in clients.iter_mut().enumerate() {
         let token = format!("token-{number}");
@@ -596,7 +596,7 @@ fn questions_and_those_who_wait_are_bounded() {
     });
     world.unavailable("one-too-many");
     assert_eq!((world.authority.asked(), world.results("full")), (2, 1.0));
-    world.authority.set_mode(AuthorityMode::Up);
+    world.authority.set_mode(IntrospectorMode::Up);
     for client in &mut clients {
         assert_eq!(client.response().status, 200);
     }
@@ -672,7 +672,7 @@ fn what_cannot_be_a_token_is_not_asked_about() {
 
 #[test]
 fn a_bound_token_needs_its_proof() {
-    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let (authority, upstream) = (Introspector::start(), Upstream::start());
     let yaml = config(
         &authority,
         &upstream,
@@ -728,7 +728,7 @@ fn a_bound_token_needs_its_proof() {
 
 #[test]
 fn the_gateway_authenticates_as_it_is_told() {
-    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let (authority, upstream) = (Introspector::start(), Upstream::start());
     let post = config(
         &authority,
         &upstream,
@@ -801,7 +801,7 @@ fn the_gateway_authenticates_as_it_is_told() {
 
 #[test]
 fn the_endpoint_is_discovered_and_must_be_where_it_may_be() {
-    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let (authority, upstream) = (Introspector::start(), Upstream::start());
     let discovered = |endpoint: &str| {
         config(&authority, &upstream, ", failures: 1000", OPAQUE)
             .replace(&format!("endpoint: {}, ", authority.endpoint()), endpoint)
@@ -857,7 +857,7 @@ fn a_reload_forgets_what_was_said() {
 
 #[test]
 fn the_log_names_the_trouble_and_neither_token_nor_secret() {
-    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let (authority, upstream) = (Introspector::start(), Upstream::start());
     let yaml = config(&authority, &upstream, "", OPAQUE)
         .replace("client_secret: file:secret", "client_secret: env:PATH");
     let process = Process::start(&yaml);
@@ -866,14 +866,14 @@ fn the_log_names_the_trouble_and_neither_token_nor_secret() {
         let fields = [("authorization", &*format!("Bearer {TOKEN}"))];
         Client::connect(process.address()).get("/items", &fields).status
     };
-    authority.set_mode(AuthorityMode::Status(401));
+    authority.set_mode(IntrospectorMode::Status(401));
     assert_eq!((get(), get()), (503, 503));
-    authority.set_mode(AuthorityMode::Content(
+    authority.set_mode(IntrospectorMode::Content(
         "application/token-introspection+jwt",
         Vec::new(),
     ));
     assert_eq!(get(), 503);
-    authority.set_mode(AuthorityMode::Up);
+    authority.set_mode(IntrospectorMode::Up);
     assert_eq!(get(), 401);
     process.wait_for_log("the introspection endpoint answers again");
     let log = process.log();
@@ -894,7 +894,7 @@ fn the_log_names_the_trouble_and_neither_token_nor_secret() {
 
 #[test]
 fn explain_asks_too() {
-    let (authority, upstream) = (Authority::start(), Upstream::start());
+    let (authority, upstream) = (Introspector::start(), Upstream::start());
     authority.tell(TOKEN, authority.active(ITEMS, "read:items"));
     let folder = Folder::new(&config(&authority, &upstream, "", OPAQUE), &[SECRET]);
     let path = folder.config().to_str().unwrap().to_owned();
@@ -930,7 +930,7 @@ fn explain_asks_too() {
     let (code, reason, results, _) = explain("eyJhbGciOiJSUzI1NiIsImtpZCI6ImsifQ.e30.AAAA");
     assert_eq!((code, &*reason), (Some(3), "missing_claim"));
     assert_eq!(results, ["not_needed", "not_reached", "not_reached"]);
-    authority.set_mode(AuthorityMode::Status(401));
+    authority.set_mode(IntrospectorMode::Status(401));
     let (code, reason, results, stderr) = explain(TOKEN);
     assert_eq!((code, &*reason), (Some(3), "introspection_unavailable"));
     assert_eq!(results, ["fail", "not_needed", "not_reached"]);

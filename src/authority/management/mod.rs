@@ -1,48 +1,117 @@
-//! The Management API, `/api/v2`.
+//! The Management API, `/api/v2`: APIs, applications, grants, roles, users and signing keys.
+//!
+//! A request is decided by the same core as any request to a gateway (`gate`, with the table of `routes`), held against
+//! the OpenAPI document (`contract`), and then served by the file of its kind of object. What rules hold among objects is
+//! the business of `model`. Whatever is refused is refused by a [`refusal::Refusal`], and a secret leaves this module only
+//! for whoever may read it.
 
-use http::StatusCode;
+mod call;
+mod client_grants;
+mod clients;
+mod contract;
+mod credentials;
+mod gate;
+mod list;
+mod meter;
+mod passwords;
+mod refusal;
+mod resource_servers;
+mod roles;
+mod routes;
+mod shape;
+mod signing_keys;
+mod time;
+mod users;
 
-use super::{Answer, Authority, Request};
+use std::time::Instant;
 
-/// Every permission of the Management API.
-pub(super) const SCOPES: [&str; 34] = [
-    "read:resource_servers",
-    "create:resource_servers",
-    "update:resource_servers",
-    "delete:resource_servers",
-    "read:clients",
-    "create:clients",
-    "update:clients",
-    "delete:clients",
-    "read:client_summary",
-    "read:client_keys",
-    "update:client_keys",
-    "create:client_keys",
-    "delete:client_keys",
-    "read:client_credentials",
-    "create:client_credentials",
-    "update:client_credentials",
-    "delete:client_credentials",
-    "read:client_grants",
-    "create:client_grants",
-    "update:client_grants",
-    "delete:client_grants",
-    "read:roles",
-    "create:roles",
-    "update:roles",
-    "delete:roles",
-    "read:users",
-    "create:users",
-    "update:users",
-    "delete:users",
-    "read:role_members",
-    "create:role_members",
-    "read:signing_keys",
-    "create:signing_keys",
-    "update:signing_keys",
-];
+use http::{HeaderName, HeaderValue, StatusCode};
+
+use super::{Answer, Authority, Request, unix_now};
+use call::Call;
+use gate::Admitted;
+use meter::Reading;
+use refusal::Refusal;
+
+pub(super) use routes::SCOPES;
+
+/// What the Management API remembers between requests.
+#[derive(Debug)]
+pub(super) struct Management {
+    gate: gate::Gate,
+    meters: meter::Meters,
+}
+
+impl Management {
+    pub(super) fn new() -> Self {
+        Self {
+            gate: gate::Gate::new(),
+            meters: meter::Meters::default(),
+        }
+    }
+}
 
 /// Answers a request to the Management API.
-pub(super) async fn answer(_authority: &Authority, _request: &Request) -> Answer {
-    Answer::empty(StatusCode::NOT_FOUND)
+pub(super) async fn answer(authority: &Authority, request: &Request) -> Answer {
+    let answer = match authority.management.gate.decide(authority, request) {
+        Ok(admitted) => metered(authority, request, admitted).await,
+        Err(refusal) => refusal.answer(),
+    };
+    with_correlation(answer, request)
+}
+
+async fn metered(authority: &Authority, request: &Request, admitted: Admitted) -> Answer {
+    let Some(client) = admitted
+        .principal
+        .as_ref()
+        .and_then(|principal| principal.client_id())
+    else {
+        return served(authority, request, admitted).await;
+    };
+    let reading = authority.management.meters.take(client, Instant::now());
+    let answer = if reading.is_over {
+        Refusal::TooManyRequests.answer()
+    } else {
+        served(authority, request, admitted).await
+    };
+    with_reading(answer, reading)
+}
+
+async fn served(authority: &Authority, request: &Request, admitted: Admitted) -> Answer {
+    let operation = admitted.operation;
+    let outcome = match Call::read(authority, request, admitted) {
+        Ok(call) => operation.serve(&call).await,
+        Err(refusal) => Err(refusal),
+    };
+    outcome.unwrap_or_else(Refusal::into_answer)
+}
+
+/// A client that is told to wait does so: after a conflict there is nothing to wait for.
+fn with_reading(answer: Answer, reading: Reading) -> Answer {
+    if answer.status == StatusCode::CONFLICT {
+        return answer;
+    }
+    // Within a second there is room again, whatever was taken.
+    let reset = HeaderValue::from(unix_now().saturating_add(1));
+    answer
+        .with(LIMIT, HeaderValue::from(reading.limit))
+        .with(REMAINING, HeaderValue::from(reading.remaining))
+        .with(RESET, reset)
+}
+
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const CORRELATION: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// Characters of an `X-Correlation-ID`; a longer one is not given back.
+const LONGEST_CORRELATION: usize = 64;
+
+fn with_correlation(answer: Answer, request: &Request) -> Answer {
+    match request.headers.get(CORRELATION) {
+        Some(id) if id.len() <= LONGEST_CORRELATION && id.to_str().is_ok() => {
+            answer.with(CORRELATION, id.clone())
+        }
+        _ => answer,
+    }
 }

@@ -13,8 +13,12 @@ pub struct KeyRecord {
     pub state: KeyState,
     /// Unix seconds.
     pub created_at: i64,
+    /// Unix seconds at which it became the current key.
+    pub current_since: Option<i64>,
     /// Unix seconds at which it ceased to be the current key.
     pub retired_at: Option<i64>,
+    /// Unix seconds at which it was revoked.
+    pub revoked_at: Option<i64>,
     /// A self-signed certificate, base64 of its DER, for `x5c`.
     pub certificate: String,
     /// PKCS#8, base64 of its DER. Sealed at rest.
@@ -42,7 +46,11 @@ struct Stored {
     state: KeyState,
     created_at: i64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    current_since: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     retired_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    revoked_at: Option<i64>,
     certificate: String,
 }
 
@@ -58,7 +66,9 @@ impl KeyRecord {
             kid: id.to_owned(),
             state: stored.state,
             created_at: stored.created_at,
+            current_since: stored.current_since,
             retired_at: stored.retired_at,
+            revoked_at: stored.revoked_at,
             certificate: stored.certificate,
             private_key: private_key.to_owned().into(),
         })
@@ -68,7 +78,9 @@ impl KeyRecord {
         let stored = Stored {
             state: self.state,
             created_at: self.created_at,
+            current_since: self.current_since,
             retired_at: self.retired_at,
+            revoked_at: self.revoked_at,
             certificate: self.certificate.clone(),
         };
         let body = Body::open(&stored).with_sealed(PRIVATE_KEY, Some(&self.private_key));

@@ -5,7 +5,10 @@ use serde_json::{Map, Value, json};
 use super::*;
 
 fn members(value: Value) -> Map<String, Value> {
-    value.as_object().cloned().unwrap()
+    match value {
+        Value::Object(members) => members,
+        other => panic!("no object: {other}"),
+    }
 }
 
 fn api(id: &str, identifier: &str, scopes: &[&str]) -> Api {

@@ -35,7 +35,7 @@ pub enum KeyFault {
 ///
 /// # Errors
 /// [`KeyFault::Randomness`], [`KeyFault::Generation`].
-pub fn generate(state: KeyState, now: i64, name: &str) -> Result<KeyRecord, KeyFault> {
+pub(crate) fn generate(state: KeyState, now: i64, name: &str) -> Result<KeyRecord, KeyFault> {
     let failed = |_error| KeyFault::Generation;
     let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_error| KeyFault::Generation)?;
     let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).map_err(|_error| KeyFault::Generation)?;
@@ -53,7 +53,9 @@ pub fn generate(state: KeyState, now: i64, name: &str) -> Result<KeyRecord, KeyF
         kid: ids::alphanumeric(21)?,
         state,
         created_at: now,
+        current_since: (state == KeyState::Current).then_some(now),
         retired_at: None,
+        revoked_at: None,
         certificate: STANDARD.encode(certificate.der()),
         private_key,
     })
@@ -64,18 +66,24 @@ pub fn generate(state: KeyState, now: i64, name: &str) -> Result<KeyRecord, KeyF
 ///
 /// # Errors
 /// [`KeyFault::NoKey`] where there is no next key.
-pub fn rotate(draft: &mut Draft, fresh: &KeyRecord, now: i64) -> Result<String, KeyFault> {
+pub(crate) fn rotate(draft: &mut Draft, fresh: &KeyRecord, now: i64) -> Result<String, KeyFault> {
     let keys: Vec<KeyRecord> = draft.keys().map(|key| KeyRecord::clone(key)).collect();
     let next = keys.iter().find(|key| key.state == KeyState::Next);
     let current = next.ok_or(KeyFault::NoKey)?.kid.clone();
     for mut key in keys {
         key.state = match key.state {
-            KeyState::Next => KeyState::Current,
+            KeyState::Next => {
+                key.current_since = Some(now);
+                KeyState::Current
+            }
             KeyState::Current => {
                 key.retired_at = Some(now);
                 KeyState::Previous
             }
-            KeyState::Previous => KeyState::Revoked,
+            KeyState::Previous => {
+                key.revoked_at = Some(now);
+                KeyState::Revoked
+            }
             KeyState::Revoked => continue,
         };
         draft.put_key(&key)?;
@@ -88,7 +96,7 @@ pub fn rotate(draft: &mut Draft, fresh: &KeyRecord, now: i64) -> Result<String, 
 ///
 /// # Errors
 /// [`KeyFault::NoKey`], [`KeyFault::InUse`].
-pub fn revoke(draft: &mut Draft, kid: &str) -> Result<(), KeyFault> {
+pub(crate) fn revoke(draft: &mut Draft, kid: &str, now: i64) -> Result<(), KeyFault> {
     let mut keys = draft.keys();
     let mut key = keys
         .find(|key| key.kid == kid)
@@ -98,6 +106,10 @@ pub fn revoke(draft: &mut Draft, kid: &str) -> Result<(), KeyFault> {
     if matches!(key.state, KeyState::Current | KeyState::Next) {
         return Err(KeyFault::InUse);
     }
+    if key.state == KeyState::Revoked {
+        return Ok(());
+    }
     key.state = KeyState::Revoked;
+    key.revoked_at = Some(now);
     Ok(draft.put_key(&key)?)
 }

@@ -3,15 +3,18 @@
 //! RS256 and PS256 share the RSA keys of the tenant, which are parsed once and not per token. HS256 is signed with the
 //! secret of the API. `oauth` says what is signed, this says how.
 
+mod encrypt;
 mod keys;
+mod public;
 mod publish;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
-use aws_lc_rs::{hmac, signature};
+use aws_lc_rs::signature::{self, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
@@ -19,31 +22,43 @@ use serde_json::{Map, Value};
 use super::model::KeyRecord;
 use crate::definition::SigningAlg;
 
-pub use keys::{KeyFault, generate, revoke, rotate};
-pub use publish::jwks;
+pub(crate) use encrypt::encrypt;
+pub use keys::KeyFault;
+pub(crate) use keys::{generate, revoke, rotate};
+pub(crate) use public::read_public_key;
+pub(crate) use publish::jwks;
 
 /// Parsed keys by `kid`: parsing one costs as much as a few signatures.
 #[derive(Debug, Default)]
-pub struct Signers(Mutex<HashMap<String, Arc<Signer>>>);
+pub(crate) struct Signers(Mutex<HashMap<String, Arc<Signer>>>);
 
 /// A parsed key.
-pub struct Signer {
+pub(crate) struct Signer {
     kid: String,
     pair: KeyPair,
 }
 
 /// A token could not be signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SigningError {
+pub(crate) enum SigningError {
     /// The stored key cannot be read.
     #[error("the signing key {0} cannot be read")]
     Unreadable(String),
     /// An algorithm that the authority does not sign with.
     #[error("the authority does not sign with {0}")]
     Algorithm(&'static str),
+    /// There is no key that signs.
+    #[error("there is no signing key")]
+    NoKey,
     /// The API has no secret.
     #[error("the API has no signing secret")]
     NoSecret,
+    /// The API wants encrypted tokens and has no RSA key for it.
+    #[error("the API has no usable key to encrypt tokens for")]
+    NoEncryptionKey,
+    /// The library refused.
+    #[error("the token could not be encrypted")]
+    Encryption,
     /// The library refused.
     #[error("the signature could not be made")]
     Failed,
@@ -54,7 +69,7 @@ impl Signers {
     ///
     /// # Errors
     /// [`SigningError::Unreadable`].
-    pub fn get(&self, record: &KeyRecord) -> Result<Arc<Signer>, SigningError> {
+    pub(crate) fn get(&self, record: &KeyRecord) -> Result<Arc<Signer>, SigningError> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(signer) = known.get(&record.kid) {
             return Ok(Arc::clone(signer));
@@ -82,11 +97,20 @@ impl Signer {
         })
     }
 
+    /// The public half: modulus and exponent, without leading zeros.
+    pub(super) fn public_numbers(&self) -> (Vec<u8>, Vec<u8>) {
+        let public = self.pair.public_key();
+        (
+            public.modulus().big_endian_without_leading_zero().to_vec(),
+            public.exponent().big_endian_without_leading_zero().to_vec(),
+        )
+    }
+
     /// A compact JWS (RFC 7515 section 7.1) under an RSA algorithm. `typ` is that of the profile.
     ///
     /// # Errors
     /// [`SigningError`].
-    pub fn sign(
+    pub(crate) fn sign(
         &self,
         alg: SigningAlg,
         typ: &str,
@@ -112,7 +136,7 @@ impl Signer {
 ///
 /// # Errors
 /// [`SigningError::Algorithm`].
-pub fn sign_with_secret(
+pub(crate) fn sign_with_secret(
     alg: SigningAlg,
     secret: &[u8],
     typ: &str,

@@ -1,13 +1,11 @@
 //! The key set that verifiers fetch (RFC 7517).
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
-use aws_lc_rs::rsa::KeyPair;
-use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::SigningError;
+use super::{Signers, SigningError};
 use crate::authority::model::{KeyRecord, KeyState, Tenant};
 use crate::definition::SigningAlg;
 
@@ -16,7 +14,7 @@ use crate::definition::SigningAlg;
 ///
 /// # Errors
 /// A stored key that cannot be read.
-pub fn jwks(tenant: &Tenant) -> Result<Value, SigningError> {
+pub(crate) fn jwks(tenant: &Tenant, signers: &Signers) -> Result<Value, SigningError> {
     let is_mixed = tenant
         .apis()
         .any(|api| api.definition.signing_alg == SigningAlg::PS256);
@@ -31,26 +29,22 @@ pub fn jwks(tenant: &Tenant) -> Result<Value, SigningError> {
     });
     let keys = published
         .into_iter()
-        .map(|key| jwk(key, is_mixed))
+        .map(|key| jwk(key, signers, is_mixed))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(json!({ "keys": keys }))
 }
 
-fn jwk(key: &KeyRecord, is_mixed: bool) -> Result<Value, SigningError> {
-    let unreadable = || SigningError::Unreadable(key.kid.clone());
-    let der = STANDARD
-        .decode(key.private_key.as_bytes())
-        .map(zeroize::Zeroizing::new)
-        .map_err(|_error| unreadable())?;
-    let pair = KeyPair::from_pkcs8(&der).map_err(|_error| unreadable())?;
-    let public = pair.public_key();
+fn jwk(key: &KeyRecord, signers: &Signers, is_mixed: bool) -> Result<Value, SigningError> {
+    let (modulus, exponent) = signers.get(key)?.public_numbers();
     let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    let certificate = STANDARD.decode(&key.certificate).map_err(|_error| unreadable())?;
+    let certificate = STANDARD
+        .decode(&key.certificate)
+        .map_err(|_error| SigningError::Unreadable(key.kid.clone()))?;
     let mut jwk = json!({
         "kty": "RSA",
         "use": "sig",
-        "n": number(public.modulus().big_endian_without_leading_zero()),
-        "e": number(public.exponent().big_endian_without_leading_zero()),
+        "n": number(&modulus),
+        "e": number(&exponent),
         "kid": key.kid,
         "x5t": number(digest(&SHA1_FOR_LEGACY_USE_ONLY, &certificate).as_ref()),
         "x5c": [key.certificate],

@@ -13,7 +13,7 @@ pub struct SealingKey(RandomizedNonceKey);
 /// What was sealed does not open: another key, or somebody changed it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it does not open with the encryption key of the store")]
-pub struct CannotOpen;
+pub(crate) struct CannotOpen;
 
 impl SealingKey {
     /// Bytes of a key.

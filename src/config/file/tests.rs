@@ -66,6 +66,9 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<Rule>();
     the_same_keys::<StepUpRule>();
     the_same_keys::<TrustedIssuer>();
+    the_same_keys::<Follow>();
+    #[cfg(feature = "authority")]
+    the_same_keys::<Authority>();
 }
 
 /// The list above would go stale without this.
@@ -77,7 +80,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         .iter()
         .filter(|(_, schema)| schema["properties"].is_object());
     let names: BTreeSet<_> = mappings.map(|(name, _)| name.as_str()).collect();
-    let compared = BTreeSet::from([
+    let mut compared = BTreeSet::from([
         "AccessLog",
         "AdminListener",
         "Api",
@@ -86,6 +89,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Ejection",
         "Endpoint",
         "Export",
+        "Follow",
         "Forward",
         "Health",
         "Introspection",
@@ -103,6 +107,9 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "UpstreamServers",
         "UpstreamTls",
     ]);
+    if cfg!(feature = "authority") {
+        compared.insert("Authority");
+    }
     // These are of the definition, whose own tests compare them.
     let of_definition = BTreeSet::from([
         "ApiDefinition",

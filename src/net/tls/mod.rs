@@ -14,3 +14,4 @@ pub use accept::{HandshakeEnd, TlsListener, TlsPeer};
 pub use certificate::PairFault;
 pub use identities::Identities;
 pub use server::{Contents, Expiry, Role, ServerTls, TlsFault, TlsFile};
+pub use validity::not_after as certificate_expiry;

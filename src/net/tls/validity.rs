@@ -4,7 +4,7 @@
 //! whoever is shown it.
 
 /// The end of the validity in seconds since 1970. `None` where the bytes are no certificate.
-pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
+pub fn not_after(certificate: &[u8]) -> Option<i64> {
     let (SEQUENCE, certificate, _) = element(certificate)? else {
         return None;
     };

@@ -1,9 +1,10 @@
-//! What stands around the gateway in a test: an issuer, an authority, an upstream and clients, all on 127.0.0.1 with ports of their
+//! What stands around the gateway in a test: issuers, an upstream and clients, all on 127.0.0.1 with ports of their
 //! own.
 //!
 //! Servers run on threads and block, so a test needs no runtime, and each gives up at [`DEADLINE`] at the latest: no
 //! test can hang. Everything stops when it is dropped. The gateway itself is started by `gateway.rs`.
 
+#[cfg(feature = "authority")]
 pub(crate) mod authority;
 pub(crate) mod client;
 pub(crate) mod corpus;
@@ -12,6 +13,7 @@ pub(crate) mod gateway;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod http2_upstream;
+pub(crate) mod introspector;
 pub(crate) mod issuer;
 pub(crate) mod metrics;
 pub(crate) mod prover;
@@ -22,10 +24,12 @@ pub(crate) mod upstream;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use authority::{Authority, AuthorityMode};
+#[cfg(feature = "authority")]
+pub(crate) use authority::RunningAuthority;
 pub(crate) use client::Client;
 pub(crate) use gateway::{Gateway, Process};
 pub(crate) use http2::Http2Client;
+pub(crate) use introspector::{Introspector, IntrospectorMode};
 pub(crate) use issuer::{Issuer, IssuerMode};
 pub(crate) use metrics::Metrics;
 pub(crate) use prover::Prover;

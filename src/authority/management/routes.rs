@@ -1,0 +1,531 @@
+//! What can be asked of the Management API: one table of method, path, permissions and operation.
+//!
+//! `gate` compiles it into the routes that requests are decided with; the OpenAPI document names the same operations by
+//! the same ids, which a test holds.
+
+use http::Method;
+
+use super::call::Call;
+use super::refusal::Refusal;
+use super::{
+    Answer, client_grants, clients, contract, credentials, resource_servers, roles, signing_keys, users,
+};
+
+/// One row of the table.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// The method.
+    pub(super) method: Method,
+    /// As in the OpenAPI document.
+    pub(super) path: &'static str,
+    /// One of these permissions is needed; none: not even a token.
+    pub(super) any_of: &'static [&'static str],
+    /// What is done.
+    pub(super) operation: Operation,
+}
+
+/// What can be done. Named as in the OpenAPI document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Operation {
+    ListResourceServers,
+    CreateResourceServer,
+    GetResourceServer,
+    UpdateResourceServer,
+    DeleteResourceServer,
+    ListClients,
+    CreateClient,
+    GetClient,
+    UpdateClient,
+    DeleteClient,
+    RotateClientSecret,
+    ListClientCredentials,
+    CreateClientCredential,
+    GetClientCredential,
+    UpdateClientCredential,
+    DeleteClientCredential,
+    ListClientGrants,
+    CreateClientGrant,
+    GetClientGrant,
+    UpdateClientGrant,
+    DeleteClientGrant,
+    ListRoles,
+    CreateRole,
+    GetRole,
+    UpdateRole,
+    DeleteRole,
+    ListRolePermissions,
+    AddRolePermissions,
+    RemoveRolePermissions,
+    ListRoleUsers,
+    AddRoleUsers,
+    ListUsers,
+    CreateUser,
+    GetUser,
+    UpdateUser,
+    DeleteUser,
+    ListUserPermissions,
+    AddUserPermissions,
+    RemoveUserPermissions,
+    ListUserRoles,
+    AddUserRoles,
+    RemoveUserRoles,
+    ListSigningKeys,
+    GetSigningKey,
+    RotateSigningKeys,
+    RevokeSigningKey,
+    GetOpenapi,
+}
+
+impl Operation {
+    /// The `operationId` of the OpenAPI document.
+    pub(super) fn id(self) -> &'static str {
+        match self {
+            Self::ListResourceServers => "list_resource_servers",
+            Self::CreateResourceServer => "create_resource_server",
+            Self::GetResourceServer => "get_resource_server",
+            Self::UpdateResourceServer => "update_resource_server",
+            Self::DeleteResourceServer => "delete_resource_server",
+            Self::ListClients => "list_clients",
+            Self::CreateClient => "create_client",
+            Self::GetClient => "get_client",
+            Self::UpdateClient => "update_client",
+            Self::DeleteClient => "delete_client",
+            Self::RotateClientSecret => "rotate_client_secret",
+            Self::ListClientCredentials => "list_client_credentials",
+            Self::CreateClientCredential => "create_client_credential",
+            Self::GetClientCredential => "get_client_credential",
+            Self::UpdateClientCredential => "update_client_credential",
+            Self::DeleteClientCredential => "delete_client_credential",
+            Self::ListClientGrants => "list_client_grants",
+            Self::CreateClientGrant => "create_client_grant",
+            Self::GetClientGrant => "get_client_grant",
+            Self::UpdateClientGrant => "update_client_grant",
+            Self::DeleteClientGrant => "delete_client_grant",
+            Self::ListRoles => "list_roles",
+            Self::CreateRole => "create_role",
+            Self::GetRole => "get_role",
+            Self::UpdateRole => "update_role",
+            Self::DeleteRole => "delete_role",
+            Self::ListRolePermissions => "list_role_permissions",
+            Self::AddRolePermissions => "add_role_permissions",
+            Self::RemoveRolePermissions => "remove_role_permissions",
+            Self::ListRoleUsers => "list_role_users",
+            Self::AddRoleUsers => "add_role_users",
+            Self::ListUsers => "list_users",
+            Self::CreateUser => "create_user",
+            Self::GetUser => "get_user",
+            Self::UpdateUser => "update_user",
+            Self::DeleteUser => "delete_user",
+            Self::ListUserPermissions => "list_user_permissions",
+            Self::AddUserPermissions => "add_user_permissions",
+            Self::RemoveUserPermissions => "remove_user_permissions",
+            Self::ListUserRoles => "list_user_roles",
+            Self::AddUserRoles => "add_user_roles",
+            Self::RemoveUserRoles => "remove_user_roles",
+            Self::ListSigningKeys => "list_signing_keys",
+            Self::GetSigningKey => "get_signing_key",
+            Self::RotateSigningKeys => "rotate_signing_keys",
+            Self::RevokeSigningKey => "revoke_signing_key",
+            Self::GetOpenapi => "get_openapi",
+        }
+    }
+
+    /// Does it.
+    pub(super) async fn serve(self, call: &Call<'_>) -> Result<Answer, Refusal> {
+        match self {
+            Self::ListResourceServers => resource_servers::list(call),
+            Self::CreateResourceServer => resource_servers::create(call).await,
+            Self::GetResourceServer => resource_servers::get(call),
+            Self::UpdateResourceServer => resource_servers::update(call).await,
+            Self::DeleteResourceServer => resource_servers::delete(call).await,
+            Self::ListClients => clients::list(call),
+            Self::CreateClient => clients::create(call).await,
+            Self::GetClient => clients::get(call),
+            Self::UpdateClient => clients::update(call).await,
+            Self::DeleteClient => clients::delete(call).await,
+            Self::RotateClientSecret => clients::rotate_secret(call).await,
+            Self::ListClientCredentials => credentials::list(call),
+            Self::CreateClientCredential => credentials::create(call).await,
+            Self::GetClientCredential => credentials::get(call),
+            Self::UpdateClientCredential => credentials::update(call).await,
+            Self::DeleteClientCredential => credentials::delete(call).await,
+            Self::ListClientGrants => client_grants::list(call),
+            Self::CreateClientGrant => client_grants::create(call).await,
+            Self::GetClientGrant => client_grants::get(call),
+            Self::UpdateClientGrant => client_grants::update(call).await,
+            Self::DeleteClientGrant => client_grants::delete(call).await,
+            Self::ListRoles => roles::list(call),
+            Self::CreateRole => roles::create(call).await,
+            Self::GetRole => roles::get(call),
+            Self::UpdateRole => roles::update(call).await,
+            Self::DeleteRole => roles::delete(call).await,
+            Self::ListRolePermissions => roles::permissions(call),
+            Self::AddRolePermissions => roles::add_permissions(call).await,
+            Self::RemoveRolePermissions => roles::remove_permissions(call).await,
+            Self::ListRoleUsers => roles::users(call),
+            Self::AddRoleUsers => roles::add_users(call).await,
+            Self::ListUsers => users::list(call),
+            Self::CreateUser => users::create(call).await,
+            Self::GetUser => users::get(call),
+            Self::UpdateUser => users::update(call).await,
+            Self::DeleteUser => users::delete(call).await,
+            Self::ListUserPermissions => users::permissions(call),
+            Self::AddUserPermissions => users::add_permissions(call).await,
+            Self::RemoveUserPermissions => users::remove_permissions(call).await,
+            Self::ListUserRoles => users::roles(call),
+            Self::AddUserRoles => users::add_roles(call).await,
+            Self::RemoveUserRoles => users::remove_roles(call).await,
+            Self::ListSigningKeys => signing_keys::list(call),
+            Self::GetSigningKey => signing_keys::get(call),
+            Self::RotateSigningKeys => signing_keys::rotate(call).await,
+            Self::RevokeSigningKey => signing_keys::revoke(call).await,
+            Self::GetOpenapi => contract::document(call),
+        }
+    }
+}
+
+const fn route(
+    method: Method,
+    path: &'static str,
+    operation: Operation,
+    any_of: &'static [&'static str],
+) -> Route {
+    Route {
+        method,
+        path,
+        any_of,
+        operation,
+    }
+}
+
+/// The applications themselves, their secrets, or their keys: each shows the application.
+const READ_CLIENTS: &[&str] = &[
+    "read:clients",
+    "read:client_keys",
+    "read:client_credentials",
+    "read:client_summary",
+];
+const UPDATE_CLIENTS: &[&str] = &[
+    "update:clients",
+    "update:client_keys",
+    "update:client_credentials",
+];
+
+/// The table. More specific paths go before others by themselves.
+pub(super) static ROUTES: [Route; 47] = [
+    route(
+        Method::GET,
+        "/api/v2/resource-servers",
+        Operation::ListResourceServers,
+        &["read:resource_servers"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/resource-servers",
+        Operation::CreateResourceServer,
+        &["create:resource_servers"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/resource-servers/{id}",
+        Operation::GetResourceServer,
+        &["read:resource_servers"],
+    ),
+    route(
+        Method::PATCH,
+        "/api/v2/resource-servers/{id}",
+        Operation::UpdateResourceServer,
+        &["update:resource_servers"],
+    ),
+    route(
+        Method::DELETE,
+        "/api/v2/resource-servers/{id}",
+        Operation::DeleteResourceServer,
+        &["delete:resource_servers"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/clients",
+        Operation::ListClients,
+        READ_CLIENTS,
+    ),
+    route(
+        Method::POST,
+        "/api/v2/clients",
+        Operation::CreateClient,
+        &["create:clients"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/clients/{id}",
+        Operation::GetClient,
+        READ_CLIENTS,
+    ),
+    route(
+        Method::PATCH,
+        "/api/v2/clients/{id}",
+        Operation::UpdateClient,
+        UPDATE_CLIENTS,
+    ),
+    route(
+        Method::DELETE,
+        "/api/v2/clients/{id}",
+        Operation::DeleteClient,
+        &["delete:clients"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/clients/{id}/rotate-secret",
+        Operation::RotateClientSecret,
+        &["update:client_keys"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/clients/{id}/credentials",
+        Operation::ListClientCredentials,
+        &["read:client_credentials"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/clients/{id}/credentials",
+        Operation::CreateClientCredential,
+        &["create:client_credentials"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/clients/{id}/credentials/{credential_id}",
+        Operation::GetClientCredential,
+        &["read:client_credentials"],
+    ),
+    route(
+        Method::PATCH,
+        "/api/v2/clients/{id}/credentials/{credential_id}",
+        Operation::UpdateClientCredential,
+        &["update:client_credentials"],
+    ),
+    route(
+        Method::DELETE,
+        "/api/v2/clients/{id}/credentials/{credential_id}",
+        Operation::DeleteClientCredential,
+        &["delete:client_credentials"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/client-grants",
+        Operation::ListClientGrants,
+        &["read:client_grants"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/client-grants",
+        Operation::CreateClientGrant,
+        &["create:client_grants"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/client-grants/{id}",
+        Operation::GetClientGrant,
+        &["read:client_grants"],
+    ),
+    route(
+        Method::PATCH,
+        "/api/v2/client-grants/{id}",
+        Operation::UpdateClientGrant,
+        &["update:client_grants"],
+    ),
+    route(
+        Method::DELETE,
+        "/api/v2/client-grants/{id}",
+        Operation::DeleteClientGrant,
+        &["delete:client_grants"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/roles",
+        Operation::ListRoles,
+        &["read:roles"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/roles",
+        Operation::CreateRole,
+        &["create:roles"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/roles/{id}",
+        Operation::GetRole,
+        &["read:roles"],
+    ),
+    route(
+        Method::PATCH,
+        "/api/v2/roles/{id}",
+        Operation::UpdateRole,
+        &["update:roles"],
+    ),
+    route(
+        Method::DELETE,
+        "/api/v2/roles/{id}",
+        Operation::DeleteRole,
+        &["delete:roles"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/roles/{id}/permissions",
+        Operation::ListRolePermissions,
+        &["read:roles"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/roles/{id}/permissions",
+        Operation::AddRolePermissions,
+        &["update:roles"],
+    ),
+    route(
+        Method::DELETE,
+        "/api/v2/roles/{id}/permissions",
+        Operation::RemoveRolePermissions,
+        &["update:roles"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/roles/{id}/users",
+        Operation::ListRoleUsers,
+        &["read:role_members"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/roles/{id}/users",
+        Operation::AddRoleUsers,
+        &["create:role_members"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/users",
+        Operation::ListUsers,
+        &["read:users"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/users",
+        Operation::CreateUser,
+        &["create:users"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/users/{id}",
+        Operation::GetUser,
+        &["read:users"],
+    ),
+    route(
+        Method::PATCH,
+        "/api/v2/users/{id}",
+        Operation::UpdateUser,
+        &["update:users"],
+    ),
+    route(
+        Method::DELETE,
+        "/api/v2/users/{id}",
+        Operation::DeleteUser,
+        &["delete:users"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/users/{id}/permissions",
+        Operation::ListUserPermissions,
+        &["read:users"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/users/{id}/permissions",
+        Operation::AddUserPermissions,
+        &["update:users"],
+    ),
+    route(
+        Method::DELETE,
+        "/api/v2/users/{id}/permissions",
+        Operation::RemoveUserPermissions,
+        &["update:users"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/users/{id}/roles",
+        Operation::ListUserRoles,
+        &["read:users"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/users/{id}/roles",
+        Operation::AddUserRoles,
+        &["update:users"],
+    ),
+    route(
+        Method::DELETE,
+        "/api/v2/users/{id}/roles",
+        Operation::RemoveUserRoles,
+        &["update:users"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/keys/signing",
+        Operation::ListSigningKeys,
+        &["read:signing_keys"],
+    ),
+    route(
+        Method::GET,
+        "/api/v2/keys/signing/{kid}",
+        Operation::GetSigningKey,
+        &["read:signing_keys"],
+    ),
+    route(
+        Method::POST,
+        "/api/v2/keys/signing/rotate",
+        Operation::RotateSigningKeys,
+        &["create:signing_keys", "update:signing_keys"],
+    ),
+    route(
+        Method::PUT,
+        "/api/v2/keys/signing/{kid}/revoke",
+        Operation::RevokeSigningKey,
+        &["update:signing_keys"],
+    ),
+    route(Method::GET, "/api/v2/openapi.json", Operation::GetOpenapi, &[]),
+];
+
+/// Every permission of the Management API.
+pub(in crate::authority) const SCOPES: [&str; 34] = [
+    "read:resource_servers",
+    "create:resource_servers",
+    "update:resource_servers",
+    "delete:resource_servers",
+    "read:clients",
+    "create:clients",
+    "update:clients",
+    "delete:clients",
+    "read:client_summary",
+    "read:client_keys",
+    "update:client_keys",
+    "create:client_keys",
+    "delete:client_keys",
+    "read:client_credentials",
+    "create:client_credentials",
+    "update:client_credentials",
+    "delete:client_credentials",
+    "read:client_grants",
+    "create:client_grants",
+    "update:client_grants",
+    "delete:client_grants",
+    "read:roles",
+    "create:roles",
+    "update:roles",
+    "delete:roles",
+    "read:users",
+    "create:users",
+    "update:users",
+    "delete:users",
+    "read:role_members",
+    "create:role_members",
+    "read:signing_keys",
+    "create:signing_keys",
+    "update:signing_keys",
+];
