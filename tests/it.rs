@@ -98,6 +98,12 @@ mod refused_again;
 #[path = "it/log_flood.rs"]
 mod log_flood;
 
+#[path = "it/panics.rs"]
+mod panics;
+
+#[path = "it/upstreams_dns.rs"]
+mod upstreams_dns;
+
 #[path = "it/exhaustion.rs"]
 mod exhaustion;
 
@@ -109,6 +115,9 @@ mod dpop;
 
 #[path = "it/introspection.rs"]
 mod introspection;
+
+#[path = "it/token_places.rs"]
+mod token_places;
 
 #[path = "it/step_up.rs"]
 mod step_up;
@@ -124,3 +133,6 @@ mod issuers;
 #[cfg(feature = "authority")]
 #[path = "it/authority_management.rs"]
 mod authority_management;
+
+#[path = "it/revocations.rs"]
+mod revocations;

@@ -37,3 +37,5 @@ mod generated;
 mod introspected;
 #[path = "properties/readings.rs"]
 mod readings;
+#[path = "properties/places.rs"]
+mod places;

@@ -24,7 +24,10 @@ use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Followed, Settings};
-use crate::control::{ApplyError, CertificateError, Certificates, ReconcileSettings, TlsListeners};
+use crate::control::{
+    ApplyError, CertificateError, Certificates, ReconcileSettings, RevocationDesk, RevocationError,
+    TlsListeners,
+};
 use crate::definition::Secret;
 use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
 use crate::net::{
@@ -33,7 +36,7 @@ use crate::net::{
 };
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
-use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
+use crate::snapshot::{CompileSettings, Plan, Revocations, Snapshot, compile};
 use crate::telemetry::{AccessLog, DenialLines, Metrics, Readiness};
 use crate::token::ProofDesk;
 #[cfg(feature = "authority")]
@@ -79,6 +82,9 @@ pub enum StartError {
     /// The configuration is valid, but cannot be enforced.
     #[error("cannot apply the configuration: {0}")]
     Apply(#[from] ApplyError),
+    /// Nobody can say what was revoked.
+    #[error("revocations: {0}")]
+    Revocations(#[from] RevocationError),
     /// A definition that is followed does not fit the rest of the configuration.
     #[error("{0}")]
     Configuration(config::Faults),
@@ -124,7 +130,21 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
     let access_log = AccessLog::start(&settings.access_log, dropped, denials).map_err(system)?;
     let slots = slots(settings, metrics.connections_refused.clone());
     let memory = Arc::clone(slots.memory());
-    let shared = shared(settings, &metrics, access_log.clone(), Arc::clone(&memory))?;
+    let revocations = Arc::new(match settings.revocations {
+        Some(_) => Revocations::configured(),
+        None => Revocations::default(),
+    });
+    let desk = settings.revocations.clone().map(|settings| {
+        RevocationDesk::open(settings, Arc::clone(&revocations), metrics.clone()).map(Arc::new)
+    });
+    let desk = desk.transpose()?;
+    let shared = shared(
+        settings,
+        &metrics,
+        access_log.clone(),
+        Arc::clone(&memory),
+        revocations,
+    )?;
     let (publisher, reader) = handoff(nothing(settings)?);
     let (drain_trigger, drain_watcher) = drain();
     let (orders, received) = mpsc::unbounded_channel();
@@ -164,6 +184,7 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
             readiness: readiness.clone(),
         },
         admin: admin_listener,
+        revocations: desk,
         shown: Arc::new(ArcSwap::from_pointee(config::redacted(settings).to_string())),
         settings: settings.clone(),
         certificates,
@@ -347,6 +368,7 @@ fn shared(
     metrics: &Metrics,
     access_log: AccessLog,
     memory: Arc<MemoryPressure>,
+    revocations: Arc<Revocations>,
 ) -> Result<Arc<Shared>, StartError> {
     let tokens = VerifiedTokens::new(settings.token_cache_entries, metrics)
         .ok_or_else(|| StartError::System("the system has no randomness".into()))?;
@@ -360,6 +382,7 @@ fn shared(
         gateway,
         tokens,
         proofs,
+        revocations,
         Arc::new(metrics.clone()),
         access_log,
         memory,

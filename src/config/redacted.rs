@@ -10,16 +10,16 @@ use serde_json::{Map, Value, json};
 
 use super::values::{show_period, show_size};
 use super::{DpopSettings, Settings};
-use crate::control::{IssuerSettings, KeySource};
+use crate::control::{IssuerSettings, KeySource, RevocationSettings};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
-use crate::policy::{Conditions, RequirementPlan};
+use crate::policy::{Conditions, RequirementPlan, TokenPlace};
 use crate::snapshot::{
     ApiPlan, ClientAuthentication, IntrospectionEndpoint, IssuerPlan, RoutePlan, ServerAddress, UpstreamPlan,
     UpstreamProtocol,
 };
 use crate::telemetry::AccessLogOutput;
-use crate::token::{AudienceRule, ClaimPath, Unencrypted};
+use crate::token::{AudienceRule, ClaimPath, ProtocolForm, Unencrypted};
 
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
@@ -35,6 +35,7 @@ pub fn redacted(settings: &Settings) -> Value {
         "forwarded_fields": name(settings.forwarded_fields),
         "client_certificate_field": settings.client_certificate_field.map(name),
         "dpop": dpop(&settings.dpop),
+        "revocations": settings.revocations.as_ref().map(revocations),
         "admin": settings.admin.map_or(json!("off"), |address| json!({"address": address})),
         "workers": settings.workers,
         "issuers": settings.issuers.iter().map(|one| issuer(one, &settings.plan.apis)).collect::<Value>(),
@@ -108,6 +109,18 @@ fn dpop(dpop: &DpopSettings) -> Value {
     })
 }
 
+fn revocations(revocations: &RevocationSettings) -> Value {
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    json!({
+        "file": revocations.file.as_ref().map(path),
+        "entries": revocations.entries,
+        "push": revocations.push.as_ref().map(|push| json!({
+            "secret": "[redacted]",
+            "store": push.store.as_ref().map(path),
+        })),
+    })
+}
+
 fn limits(settings: &Settings) -> Value {
     let limits = &settings.limits;
     let bytes = |bytes: usize| show_size(u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -121,6 +134,7 @@ fn limits(settings: &Settings) -> Value {
         "connections_per_address": limits.connections_per_address,
         "requests_per_connection": limits.requests_per_connection,
         "body_rate": show_size(limits.body_rate.into()),
+        "response_rate": show_size(limits.response_rate.into()),
         "http2_resets": limits.http2_resets,
         "http2_streams": limits.http2_streams,
         "upstream_connections": limits.upstream_connections,
@@ -219,6 +233,7 @@ fn api(api: &ApiPlan) -> Value {
         "mode": name(api.mode),
         "leeway": show_period(api.leeway),
         "max_age": api.max_age.map(show_period),
+        "tokens": {"from": token_places(&api.token_places)},
         "upstream": upstream(&api.upstream),
         "forward": {"token": name(api.forward.token), "identity_headers": headers},
         "cors_preflight": name(api.forward.cors_preflight),
@@ -255,6 +270,27 @@ fn trusted(api: &ApiPlan, issuer: &IssuerPlan) -> Value {
         "subject_from": text(&reading.subject),
         "token_id_from": text(&reading.token_id),
     })
+}
+
+/// No place says `authorization`.
+fn token_places(places: &[TokenPlace]) -> Value {
+    let place = |place: &TokenPlace| match place {
+        TokenPlace::Authorization => json!("authorization"),
+        TokenPlace::Header { name, scheme } => json!({"header": name.as_str(), "scheme": scheme}),
+        TokenPlace::Cookie { name, origins } => json!({"cookie": name, "origins": origins}),
+        TokenPlace::WebSocketProtocol(ProtocolForm::After(marker)) => json!({"websocket_protocol": marker}),
+        TokenPlace::WebSocketProtocol(ProtocolForm::Prefix(prefix)) => {
+            json!({"websocket_prefix": prefix, "encoding": "plain"})
+        }
+        TokenPlace::WebSocketProtocol(ProtocolForm::EncodedPrefix(prefix)) => {
+            json!({"websocket_prefix": prefix, "encoding": "base64url"})
+        }
+        TokenPlace::Query(name) => json!({"query": name}),
+    };
+    match places {
+        [] => json!(["authorization"]),
+        places => places.iter().map(place).collect(),
+    }
 }
 
 fn upstream(upstream: &UpstreamPlan) -> Value {

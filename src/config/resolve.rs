@@ -13,9 +13,11 @@ mod introspection;
 mod issuer;
 mod listener;
 mod requirement;
+mod revocations;
 mod route;
 mod step_up;
 mod trusted;
+mod tokens;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -31,7 +33,7 @@ use super::faults::Fault;
 use super::file::Issuer;
 use super::file::{self, AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
-use crate::control::IssuerSettings;
+use crate::control::{IssuerSettings, RevocationSettings};
 use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{self, Expiry, ListenerSettings, TrustedProxies};
 use crate::snapshot::{IntrospectionEndpoint, Plan};
@@ -45,6 +47,7 @@ pub(super) struct Resolved {
     pub(super) forwarded_fields: ForwardedFields,
     pub(super) client_certificate_field: Option<CertificateField>,
     pub(super) dpop: DpopSettings,
+    pub(super) revocations: Option<RevocationSettings>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) limits: net::Limits,
@@ -109,6 +112,7 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
     Resolved {
         client_certificate_field,
         dpop: dpop::dpop(file.dpop.as_ref(), files, faults),
+        revocations: revocations::revocations(file, files, faults),
         listeners,
         expiries,
         trusted_proxies,
@@ -201,6 +205,15 @@ fn limits(written: Option<&Limits>, faults: &mut Vec<Fault>) -> net::Limits {
     let rate = written.body_rate.as_ref();
     let rate = size("body_rate", rate, limits.body_rate.into(), (0, 1 << 20), faults);
     limits.body_rate = u32::try_from(rate).unwrap_or(limits.body_rate);
+    let rate = written.response_rate.as_ref();
+    let rate = size(
+        "response_rate",
+        rate,
+        limits.response_rate.into(),
+        (0, 1 << 20),
+        faults,
+    );
+    limits.response_rate = u32::try_from(rate).unwrap_or(limits.response_rate);
     counts(written, &mut limits, faults);
     limits
 }

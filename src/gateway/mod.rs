@@ -16,6 +16,7 @@ mod headers;
 mod hex;
 mod introspection;
 mod pace;
+mod places;
 mod pool;
 mod record;
 mod refused;
@@ -31,6 +32,7 @@ mod upgrade;
 mod upstream;
 mod verdict;
 mod verified;
+mod vigil;
 mod websocket;
 mod worker;
 

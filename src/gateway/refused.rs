@@ -92,6 +92,8 @@ fn is_final(error: &TokenError) -> bool {
         | TokenError::UnknownKid { .. }
         | TokenError::NotYetValid
         | TokenError::IssuedInFuture
+        // An entry may be taken back.
+        | TokenError::Revoked
         | TokenError::Proof(_) => false,
     }
 }

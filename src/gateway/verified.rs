@@ -18,6 +18,7 @@ use super::introspection::{Known, KnownTokens};
 use super::refused::RefusedTokens;
 use super::sanitize::SanitizedHead;
 use crate::policy::Api;
+use crate::snapshot::Revocations;
 use crate::telemetry::{CacheMetrics, Metrics, Stage};
 use crate::token::{OpenedToken, Principal, ProofDesk, Thumbprint, TokenError, UnixSeconds, VerifyToken};
 
@@ -58,6 +59,7 @@ pub(super) struct CachedVerifier<'a> {
     pub(super) recent: &'a RecentTokens,
     pub(super) generation: u64,
     pub(super) proofs: &'a ProofDesk,
+    pub(super) revocations: &'a Revocations,
     pub(super) head: SanitizedHead<'a>,
 }
 
@@ -205,6 +207,10 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
         Some(self.proofs)
     }
 
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.revocations.is_revoked(principal, now)
+    }
+
     fn certificate(&self) -> Option<Thumbprint> {
         self.head.certificate()
     }
@@ -227,6 +233,10 @@ impl VerifyToken<Api> for OpenedVerifier<'_> {
         self.cached.proofs()
     }
 
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.cached.is_revoked(principal, now)
+    }
+
     fn certificate(&self) -> Option<Thumbprint> {
         self.cached.certificate()
     }
@@ -239,6 +249,10 @@ impl VerifyToken<Api> for IntrospectedVerifier<'_> {
 
     fn proofs(&self) -> Option<&ProofDesk> {
         self.cached.proofs()
+    }
+
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.cached.is_revoked(principal, now)
     }
 
     fn certificate(&self) -> Option<Thumbprint> {

@@ -21,7 +21,7 @@ use super::verified::{RecentTokens, VerifiedTokens};
 use crate::net::{DrainWatcher, Limits, MemoryPressure, Timeouts};
 use crate::policy::{ApiId, Permit, Requirement};
 use crate::snapshot::handoff::Reader;
-use crate::snapshot::{Endpoint, Server, Snapshot};
+use crate::snapshot::{Endpoint, Revocations, Server, Snapshot};
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics, Stage};
 use crate::token::ProofDesk;
 
@@ -43,6 +43,8 @@ pub struct Shared {
     pub tokens: VerifiedTokens,
     /// Where proofs of possession are taken.
     pub proofs: ProofDesk,
+    /// Which tokens are good no longer.
+    pub revocations: Arc<Revocations>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// One line per request.
@@ -67,6 +69,7 @@ impl Shared {
         settings: GatewaySettings,
         tokens: VerifiedTokens,
         proofs: ProofDesk,
+        revocations: Arc<Revocations>,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
         memory: Arc<MemoryPressure>,
@@ -75,6 +78,7 @@ impl Shared {
             settings,
             tokens,
             proofs,
+            revocations,
             decryption: Decryption::new(thread::available_parallelism().map_or(1, usize::from)),
             desks: Desks::default(),
             decide_timer: metrics.stage(Stage::Decide),

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::handoff::KeyMisses;
 use super::metadata::metadata;
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::policy::{
     Api, ApiId, Mode, OnExpiry, PathForms, Possession, Profile, Realm, Requirement, Route, RouteTableBuilder,
-    Undefined,
+    TokenPlace, TokenPlaces, Undefined,
 };
 use crate::token::{
     Introspection, KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier,
@@ -120,6 +120,12 @@ pub fn compile(
             .map(|(issuer, keys)| (issuer.as_str().into(), Arc::clone(&keys.misses)))
             .collect(),
         reserved_headers: reserved.into_iter().collect(),
+        token_headers: plan
+            .apis
+            .iter()
+            .flat_map(|api| &api.token_places)
+            .filter_map(token_header)
+            .collect(),
     })
 }
 
@@ -183,6 +189,7 @@ fn add_api(
         .with_encryption(plan.encryption.clone())
         .with_introspection(introspection(plan)),
         preflight: plan.forward.cors_preflight,
+        places: TokenPlaces::new(&plan.token_places, plan.public_url.as_deref()),
     });
     add_routes(builder, (position, id), plan, &scopes, faults);
 }
@@ -202,6 +209,10 @@ fn trusted_issuer(trusted: &IssuerPlan, plan: &ApiPlan, keys: &HashMap<String, I
 
 /// The first permission that a map of roles names and the definition does not define.
 fn undefined_role(plan: &ApiPlan) -> Option<&String> {
+    // What a followed definition does not define yet, nobody has.
+    if plan.origin != DefinitionOrigin::Here {
+        return None;
+    }
     let readings = plan.issuers.iter().filter_map(|trusted| trusted.reading.as_ref());
     let mut named = readings
         .flat_map(|reading| reading.roles.iter().flatten())
@@ -299,6 +310,13 @@ fn introspection_endpoint(plan: &ApiPlan) -> Option<Arc<IntrospectionEndpoint>> 
     (plan.origin != DefinitionOrigin::Awaited).then(|| Arc::clone(&introspection.endpoint))
 }
 
+fn token_header(place: &TokenPlace) -> Option<HeaderName> {
+    match place {
+        TokenPlace::Header { name, .. } => Some(name.clone()),
+        _ => None,
+    }
+}
+
 fn target(plan: &ApiPlan) -> Target {
     let upstream = &plan.upstream;
     let server = |address: &ServerAddress| Server {
@@ -315,6 +333,7 @@ fn target(plan: &ApiPlan) -> Target {
         timeout: upstream.timeout,
         idle_timeout: upstream.idle_timeout,
         token: plan.forward.token,
+        places: TokenPlaces::new(&plan.token_places, plan.public_url.as_deref()),
         identity_headers: plan.forward.identity_headers.clone(),
         public_url: plan.public_url.as_deref().map(Arc::from),
     }

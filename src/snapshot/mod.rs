@@ -9,6 +9,7 @@ mod health;
 mod introspection;
 mod metadata;
 mod plan;
+mod revocations;
 mod upstream;
 
 use std::sync::Arc;
@@ -22,13 +23,14 @@ pub use introspection::{ClientAuthentication, IntrospectionEndpoint, Introspecti
 pub use plan::{
     ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, IssuerPlan, Plan, RoutePlan, TokenForwarding,
 };
+pub use revocations::{Lists, Revocations};
 pub use upstream::{
     EjectionPlan, Endpoint, HealthPlan, ServerAddress, TlsFiles, UpstreamPlan, UpstreamProtocol, UpstreamTls,
     WaitingPlan,
 };
 
 pub use crate::policy::Preflight;
-use crate::policy::{ApiId, RouteTable};
+use crate::policy::{ApiId, RouteTable, TokenPlaces};
 use handoff::KeyMisses;
 
 /// One whole state of the policy. A request sees exactly one.
@@ -49,6 +51,8 @@ pub struct Snapshot {
     /// Every header, in lower case with `-` for `_`, that carries identity to some upstream. Stripped from every
     /// request, on every route.
     pub reserved_headers: Vec<Box<str>>,
+    /// Every header that carries tokens to some API beside `Authorization`. No trailer may have such a name.
+    pub token_headers: Vec<HeaderName>,
 }
 
 /// Where the requests of an API go, and what is done to their heads.
@@ -68,7 +72,9 @@ pub struct Target {
     pub timeout: Duration,
     /// Between two parts of a body.
     pub idle_timeout: Duration,
-    /// What becomes of `Authorization`.
+    /// Where tokens come from; `None`: from `Authorization` alone.
+    pub places: Option<Box<TokenPlaces>>,
+    /// What becomes of the token.
     pub token: TokenForwarding,
     /// Claims that are passed on.
     pub identity_headers: Vec<IdentityHeader>,

@@ -11,7 +11,7 @@ use http::{HeaderName, Method};
 
 use super::{IntrospectionPlan, UpstreamPlan};
 use crate::definition::{ApiDefinition, Secret};
-use crate::policy::{Mode, OnExpiry, PathForm, PathPattern, Preflight, RequirementPlan, Upgrade};
+use crate::policy::{Mode, OnExpiry, PathForm, PathPattern, Preflight, RequirementPlan, TokenPlace, Upgrade};
 use crate::token::{Encryption, Reading};
 
 /// All APIs and the issuers that they trust.
@@ -48,6 +48,8 @@ pub struct ApiPlan {
     pub max_age: Option<Duration>,
     /// Tolerance for `exp`, `nbf` and `iat`.
     pub leeway: Duration,
+    /// Where tokens come from; empty: from `Authorization`.
+    pub token_places: Vec<TokenPlace>,
     /// Where allowed requests go.
     pub upstream: UpstreamPlan,
     /// What the upstream is told.

@@ -55,6 +55,11 @@ pub struct Metrics {
     pub config_last_reload_success_timestamp: IntGauge,
     config_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
+    revocations: IntGaugeVec,
+    /// 1 after a list of revoked tokens that was taken, 0 after one that was not.
+    pub revocations_last_load_successful: IntGauge,
+    /// Unix time in seconds; 0 before the first.
+    pub revocations_last_load_timestamp: IntGauge,
     /// TLS handshakes with clients, by `result`.
     pub tls_handshakes: IntCounterVec,
     /// Connections that had to begin with a PROXY header, by `result`.
@@ -216,6 +221,15 @@ impl Metrics {
                 "When a certificate ends.",
                 &["role"],
             )?,
+            revocations: make.gauges("revocations", "Entries about revoked tokens.", &["source"])?,
+            revocations_last_load_successful: make.gauge(
+                "revocations_last_load_successful",
+                "Whether the last list of revoked tokens was taken.",
+            )?,
+            revocations_last_load_timestamp: make.gauge(
+                "revocations_last_load_success_timestamp_seconds",
+                "When a list of revoked tokens was last taken.",
+            )?,
             tls_handshakes: make.counters("tls_handshakes_total", "TLS handshakes.", &["result"])?,
             proxy_headers: make.counters("proxy_headers_total", "PROXY headers.", &["result"])?,
             access_log_dropped: make.counter(
@@ -239,6 +253,9 @@ impl Metrics {
         register_process(registry)?;
         for stage in Stage::ALL {
             metrics.stage(stage);
+        }
+        for source in ["file", "pushed"] {
+            metrics.revocations(source);
         }
         for end in TunnelEnd::ALL {
             metrics.upgrade_ended(end);
@@ -326,6 +343,11 @@ impl Metrics {
     /// Unix time in seconds at which the certificate of this role (`server`, `client_ca`) ends.
     pub fn certificate_expiry(&self, role: &'static str) -> IntGauge {
         self.certificate_expiry.with_label_values(&[role])
+    }
+
+    /// Entries about revoked tokens, from `file` or `pushed`.
+    pub fn revocations(&self, source: &'static str) -> IntGauge {
+        self.revocations.with_label_values(&[source])
     }
 
     /// What is in force from now on; replaces the former series.
@@ -478,6 +500,10 @@ scopegate_config_last_reload_successful 0
 scopegate_config_last_reload_success_timestamp_seconds 0
 scopegate_config_info{generation="7",hash="abc"} 1
 scopegate_certificate_expiry_timestamp_seconds{role="server"} 0
+scopegate_revocations{source="file"} 0
+scopegate_revocations{source="pushed"} 0
+scopegate_revocations_last_load_successful 0
+scopegate_revocations_last_load_success_timestamp_seconds 0
 scopegate_tls_handshakes_total{result="ok"} 0
 scopegate_proxy_headers_total{result="untrusted"} 0
 scopegate_build_info{version="0.1.0"} 1

@@ -16,14 +16,16 @@ mod jwk;
 mod jws;
 mod keys;
 mod path;
+mod places;
 mod principal;
 mod proofs;
 mod reading;
+mod revocation;
 mod scope;
 mod verify;
 
 pub use assertion::{AssertionFault, AssertionKey};
-pub use bearer::{BearerError, BearerToken, Scheme, bearer_token};
+pub use bearer::{BearerError, BearerToken, Scheme, bearer_token, header_token};
 pub use binding::{Binding, ProofError, Thumbprint};
 pub use discovery::{oauth_metadata_address, openid_metadata_address};
 pub use dpop::{PROOF_ALGORITHMS, Proof, ProofScope, ProofTimes, check_first_proof, check_proof};
@@ -40,9 +42,14 @@ pub use jwk::{JwksError, KeySet, SkippedKey, WhySkipped};
 pub use jws::{Jws, MalformedJws};
 pub use keys::{VerificationKey, VerificationKeys};
 pub use path::{ClaimPath, PathFault};
+pub use places::{
+    ProtocolForm, cookie_token, protocol_token, query_token, without_cookie, without_parameter,
+    without_protocol,
+};
 pub use principal::Principal;
 pub use proofs::{ProofDesk, ProofSettings};
 pub use reading::{GrantedBy, IssuerKind, Reading};
+pub use revocation::{Revocation, RevocationFault, RevocationList, Target};
 pub use scope::{ScopeSet, ScopeTable, TooManyScopes};
 pub use verify::{TrustedIssuer, Verifier, VerifierSettings, VerifyToken};
 
@@ -132,6 +139,9 @@ pub enum TokenError {
     /// The same, for a claim that the configuration names.
     #[error("the claim `{0}` is malformed")]
     MalformedAt(std::sync::Arc<str>),
+    /// Good by itself, and on a list.
+    #[error("the token was revoked")]
+    Revoked,
     /// The token is bound to a DPoP key (RFC 9449), and the API takes no proofs.
     #[error("the token is bound to a key and came without a proof")]
     DpopMissing,

@@ -80,6 +80,11 @@ pub trait VerifyToken<A> {
         None
     }
 
+    /// Whether a token that is good by itself was revoked. Without lists none was.
+    fn is_revoked(&self, _principal: &Principal, _now: UnixSeconds) -> bool {
+        false
+    }
+
     /// The certificate whose key the client has.
     fn certificate(&self) -> Option<Thumbprint> {
         None

@@ -8,12 +8,13 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use scopegate::definition::{SigningAlg, TokenDialect};
 use serde_json::{Value, json};
 
-use crate::harness::introspector::unescaped;
 use crate::harness::gateway::{self, Folder, ITEMS, decisions, items};
 use crate::harness::http1::Response;
+use crate::harness::introspector::unescaped;
 use crate::harness::issuer::now;
 use crate::harness::{
-    Introspector, IntrospectorMode, Client, Gateway, Http2Client, Issuer, Process, Prover, Upstream, eventually,
+    Client, Gateway, Http2Client, Introspector, IntrospectorMode, Issuer, Process, Prover, Upstream,
+    eventually,
 };
 use crate::support::forge::SigningKey;
 
@@ -366,6 +367,28 @@ fn an_answer_is_read_as_the_tokens_of_its_issuer_are() {
 }
 
 #[test]
+fn a_revoked_subject_is_refused_from_the_first_request_on() {
+    let (authority, upstream) = (Introspector::start(), Upstream::start());
+    let yaml = config(&authority, &upstream, "", OPAQUE) + "revocations: { file: revoked.json }\n";
+    let listed = json!({"revocations": [{"issuer": authority.identifier(), "sub": "user"}]}).to_string();
+    let gateway = Gateway::start_with(&yaml, &[SECRET, ("revoked.json", &listed)]);
+    authority.tell(TOKEN, authority.active(ITEMS, "read:items"));
+    let mut other = authority.active(ITEMS, "read:items");
+    other["sub"] = json!("another");
+    authority.tell("of-another", other);
+    for _ in 0..2 {
+        let fields = [("authorization", &*format!("Bearer {TOKEN}"))];
+        let response = gateway.client().get("/items", &fields);
+        assert_eq!(
+            (response.status, &response.json()["reason"]),
+            (401, &json!("revoked"))
+        );
+    }
+    assert_eq!(upstream.requests(), 0);
+    assert_eq!(gateway::get(&gateway, "of-another"), 200);
+}
+
+#[test]
 fn an_issuer_that_gives_no_answer_says_nothing_about_the_token() {
     let world = World::start(", timeout: 1s, failures: 1000", OPAQUE);
     let json = "application/json";
@@ -398,7 +421,10 @@ fn an_issuer_that_gives_no_answer_says_nothing_about_the_token() {
             IntrospectorMode::Content("text/html", good.into_bytes()),
             "media_type",
         ),
-        (IntrospectorMode::Content(jwt, b"e30.e30.x".to_vec()), "media_type"),
+        (
+            IntrospectorMode::Content(jwt, b"e30.e30.x".to_vec()),
+            "media_type",
+        ),
         (IntrospectorMode::Raw(b"nonsense\r\n\r\n".to_vec()), "protocol"),
         (
             IntrospectorMode::Raw(

@@ -54,7 +54,7 @@ pub(super) async fn revoke(call: &Call<'_>) -> Result<Answer, Refusal> {
     let revoked = |draft: &mut Draft| -> Result<Value, Refusal> {
         let find = |kid: &str| draft.keys().find(|key| key.kid == kid).cloned();
         let key = kid.find(find).ok_or(Absent::Key)?;
-        signing::revoke(draft, &key.kid)?;
+        signing::revoke(draft, &key.kid, unix_now())?;
         Ok(json!({ "kid": key.kid, "cert": pem(&key.certificate) }))
     };
     let revoked = call.authority.state().write(revoked).await?;

@@ -90,6 +90,10 @@ impl VerifyToken<Api> for Told<'_> {
         self.direct.proofs()
     }
 
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.direct.is_revoked(principal, now)
+    }
+
     fn certificate(&self) -> Option<Thumbprint> {
         self.direct.certificate()
     }

@@ -5,14 +5,16 @@
 //! are signed with it, so that nothing of the path is skipped. It forwards nothing.
 
 mod introspect;
+mod place;
 mod report;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::header::{AUTHORIZATION, HOST};
+use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use serde_json::Value;
@@ -20,17 +22,18 @@ use serde_json::Value;
 use super::Output;
 use super::signing::SigningKey;
 use crate::config::Settings;
+use crate::control::read_revocations;
 use crate::definition::Secret;
 use crate::gateway::SanitizedHead;
 use crate::policy::{Api, Decision, Denial, Route, RouteTable, decide};
 use crate::snapshot::handoff::KeyMisses;
-use crate::snapshot::{CompileSettings, IssuerKeys, Snapshot, compile};
+use crate::snapshot::{CompileSettings, IssuerKeys, Lists, Revocations, Snapshot, compile};
 use crate::token::{
-    ClaimPath, KeySet, Principal, ProofDesk, Reading, Thumbprint, TokenError, Unencrypted, UnixSeconds,
-    VerifyToken,
+    ClaimPath, KeySet, Principal, ProofDesk, Reading, RevocationList, Thumbprint, TokenError, Unencrypted,
+    UnixSeconds, VerifyToken,
 };
 use introspect::Introspected;
-use report::{explanation, print};
+use report::{Looked, explanation, print};
 
 /// A request in words.
 #[derive(Clone, Debug, Default)]
@@ -79,20 +82,18 @@ pub fn run(
         token = Some(signed);
     }
     if let Some(token) = token {
-        // Whoever gives a proof means it.
-        let scheme = if parts.headers.contains_key("dpop") {
-            "DPoP"
-        } else {
-            "Bearer"
-        };
-        let value = HeaderValue::from_str(&format!("{scheme} {token}"))
-            .map_err(|_invalid| usage("the token has characters that a header cannot have"))?;
-        parts.headers.append(AUTHORIZATION, value);
+        let api = api_of(&snapshot.table, &parts, settings);
+        let places = api.and_then(|api| api.places.as_deref());
+        place::put(&mut parts, places, &token)?;
     }
-    let direct = Direct::new(settings, described);
+    let direct = Direct::new(settings, described, lists(settings)?);
     let first = decision(&snapshot.table, &parts, settings, &direct);
     let (decision, introspected) = introspect::decision(first, &snapshot, &parts, settings, &direct)?;
-    let explanation = explanation(&snapshot.table, described, &parts, &decision, introspected);
+    let looked = Looked {
+        introspected,
+        is_listed: settings.revocations.is_some(),
+    };
+    let explanation = explanation(&snapshot.table, described, &parts, &decision, looked);
     match output {
         Output::Text => print(&explanation, out)?,
         Output::Json => {
@@ -106,6 +107,7 @@ pub fn run(
 /// Verifies without a cache, and remembers no proof: one request is decided.
 struct Direct {
     proofs: ProofDesk,
+    revocations: Revocations,
     certificate: Option<Thumbprint>,
 }
 
@@ -122,6 +124,10 @@ impl VerifyToken<Api> for Direct {
         Some(&self.proofs)
     }
 
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.revocations.is_revoked(principal, now)
+    }
+
     fn certificate(&self) -> Option<Thumbprint> {
         self.certificate
     }
@@ -130,7 +136,9 @@ impl VerifyToken<Api> for Direct {
 impl Direct {
     /// The process that made a nonce is another one, unless they share a secret: without it none can be checked, and
     /// what is asked for is shown.
-    fn new(settings: &Settings, described: &Described) -> Self {
+    fn new(settings: &Settings, described: &Described, revocations: Lists) -> Self {
+        let in_force = Revocations::default();
+        in_force.replace(revocations);
         let nonce_key = settings
             .dpop
             .nonce_secret
@@ -138,9 +146,29 @@ impl Direct {
             .map_or(&[][..], Secret::expose);
         Self {
             proofs: ProofDesk::new(&settings.dpop.proofs, &[], nonce_key),
+            revocations: in_force,
             certificate: described.certificate.as_deref().map(Thumbprint::of),
         }
     }
+}
+
+/// What is in the files; what was pushed and is not stored, only the gateway knows.
+fn lists(settings: &Settings) -> Result<Lists, ExplainError> {
+    let list = |path: Option<&PathBuf>| -> Result<Arc<RevocationList>, ExplainError> {
+        let entries = path
+            .filter(|path| path.exists())
+            .map(|path| read_revocations(path));
+        let entries = entries.transpose().map_err(|error| usage(&error.to_string()))?;
+        Ok(Arc::new(RevocationList::new(entries.iter().flatten())))
+    };
+    let Some(revocations) = &settings.revocations else {
+        return Ok(Lists::default());
+    };
+    let store = revocations.push.as_ref().and_then(|push| push.store.as_ref());
+    Ok(Lists {
+        file: list(revocations.file.as_ref())?,
+        pushed: list(store)?,
+    })
 }
 
 fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snapshot, ExplainError> {
@@ -247,7 +275,7 @@ fn decision(
 
 /// The API whose route the request meets, found by asking without a token.
 fn api_of<'a>(table: &'a RouteTable, parts: &Parts, settings: &Settings) -> Option<&'a Api> {
-    let direct = Direct::new(settings, &Described::default());
+    let direct = Direct::new(settings, &Described::default(), Lists::default());
     let route = route_of(table, &decision(table, parts, settings, &direct))?;
     table.api(route.api)
 }

@@ -8,11 +8,11 @@ use http::request::Parts;
 use serde::Serialize;
 
 use super::{Described, Introspected, route_of};
-use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable};
+use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable, TokenPlaces};
 use crate::token::{Json, Number, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 25] = [
+const CHECKS: [(&str, &[Reason]); 27] = [
     (
         "request",
         &[
@@ -33,6 +33,7 @@ const CHECKS: [(&str, &[Reason]); 25] = [
             Reason::MalformedAuthorization,
         ],
     ),
+    ("same site", &[Reason::CrossSite]),
     ("token form", &[Reason::TokenTooLarge, Reason::MalformedToken]),
     (
         "introspection",
@@ -55,6 +56,7 @@ const CHECKS: [(&str, &[Reason]); 25] = [
             Reason::TooOld,
         ],
     ),
+    ("revocation", &[Reason::Revoked]),
     (
         "binding",
         &[
@@ -123,12 +125,20 @@ enum CheckResult {
     NotNeeded,
 }
 
+/// Where else than at the request itself was looked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looked {
+    pub(super) introspected: Introspected,
+    /// Whether there are lists of revoked tokens.
+    pub(super) is_listed: bool,
+}
+
 pub(super) fn explanation(
     table: &RouteTable,
     described: &Described,
     parts: &Parts,
     decision: &Decision,
-    introspected: Introspected,
+    looked: Looked,
 ) -> Explanation {
     let route = route_of(table, decision);
     let api = route.and_then(|route| table.api(route.api));
@@ -152,12 +162,16 @@ pub(super) fn explanation(
         )
     });
     Explanation {
-        request: described.request.clone(),
+        // The query has no part in it, unless it has the token.
+        request: match described.request.split_once('?') {
+            Some((request, _)) => format!("{request}?…"),
+            None => described.request.clone(),
+        },
         host: String::from_utf8_lossy(parts.headers.get(HOST).map_or(b"", HeaderValue::as_bytes)).into(),
         api: api.map(|api| api.identifier.to_string()),
         route: route.map(|route| route.pattern.to_string()),
         asks: route.map(asks),
-        checks: checks(route, api, denial, introspected),
+        checks: checks(route, api, denial, looked),
         decision: word,
         reason: reason.name(),
         detail: denial.map(detail),
@@ -227,12 +241,11 @@ fn asks(route: &Route) -> String {
     }
 }
 
-fn checks(
-    route: Option<&Route>,
-    api: Option<&Api>,
-    denial: Option<&Denial>,
-    introspected: Introspected,
-) -> Vec<Check> {
+fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>, looked: Looked) -> Vec<Check> {
+    let Looked {
+        introspected,
+        is_listed,
+    } = looked;
     let is_public = route.is_some_and(|route| !matches!(route.requirement, Requirement::Token(_)));
     let failed = denial.and_then(|denial| {
         CHECKS
@@ -240,6 +253,10 @@ fn checks(
             .position(|(_, reasons)| reasons.contains(&failing(denial)))
     });
     let is_asked = |check: &str| match check {
+        "same site" => api
+            .and_then(|api| api.places.as_deref())
+            .is_some_and(TokenPlaces::has_cookie),
+        "revocation" => is_listed,
         "binding" => api.is_some_and(|api| api.possession.is_some()),
         check if check.starts_with("proof") => api.is_some_and(Api::takes_proofs),
         _ => true,

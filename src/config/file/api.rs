@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::super::faults::Fault;
 use super::super::reader::{FromNode, Keys, Mirror, Names, Placed, Word, misshapen};
 use super::super::values::Period;
-use super::{Introspection, Route, StepUp, Trusted, Upstream};
+use super::{Introspection, Route, StepUp, Tokens, Trusted, Upstream};
 use crate::definition::{ApiDefinition, Node, Value, Words, refuse_null, wrong_kind};
 use crate::policy::Mode;
 use crate::snapshot::{Preflight, TokenForwarding};
@@ -41,6 +41,8 @@ pub(in super::super) struct Api {
     pub(in super::super) leeway: Option<Placed<Period>>,
     /// The oldest token that is accepted, counted from `iat`. Default: no such bound.
     pub(in super::super) max_age: Option<Placed<Period>>,
+    /// Where tokens come from. Default: the `Authorization` header.
+    pub(in super::super) tokens: Option<Tokens>,
     /// What every route that is not public asks of the authentication (RFC 9470), unless it says otherwise itself.
     pub(in super::super) step_up: Option<Placed<StepUp>>,
     /// Where allowed requests go: `http://host:port`, `https://host:port`, `unix:PATH`, or servers and how they are used.
@@ -68,6 +70,7 @@ impl Mirror for Api {
         let mode = keys.optional("mode");
         let leeway = keys.optional("leeway");
         let max_age = keys.optional("max_age");
+        let tokens = keys.optional("tokens");
         let step_up = keys.optional("step_up");
         let upstream = keys.required("upstream");
         let forward = keys.optional("forward");
@@ -85,6 +88,7 @@ impl Mirror for Api {
             mode,
             leeway,
             max_age,
+            tokens,
             step_up,
             upstream: upstream?,
             forward,
@@ -172,7 +176,7 @@ impl Mirror for Follow {
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(deny_unknown_fields, transform = refuse_null)]
 pub(in super::super) struct Forward {
-    /// Whether the `Authorization` header is forwarded (`keep`, the default) or removed (`strip`).
+    /// Whether the token is forwarded (`keep`, the default) or removed (`strip`).
     pub(in super::super) token: Option<Word<TokenForwarding>>,
     /// Headers that carry claims: the header, and the name of the claim.
     pub(in super::super) identity_headers: Option<Names<Placed<String>>>,

@@ -11,7 +11,7 @@ use super::super::file::{Api, Forward};
 use super::super::reader::Placed;
 use super::super::source::Files;
 use super::definition::Defined;
-use super::{DAY, Known, definition, introspection, route, step_up, trusted, upstream};
+use super::{DAY, Known, definition, introspection, route, step_up, tokens, trusted, upstream};
 use crate::snapshot::{ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
@@ -21,10 +21,11 @@ pub(super) fn apis(
     files: &mut Files<'_>,
     faults: &mut Vec<Fault>,
 ) -> Vec<ApiPlan> {
-    let apis = written
+    let apis: Vec<ApiPlan> = written
         .iter()
         .filter_map(|api| one(api, known, files, faults))
         .collect();
+    tokens::identities(written, &apis, faults);
     route::duplicates(written, faults);
     route::too_many(written, faults);
     apis
@@ -63,6 +64,7 @@ fn one(api: &Api, against: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<F
             faults,
         )
     });
+    let token_places = tokens::places(api.tokens.as_ref(), faults);
     let upstream = upstream::upstream(&api.upstream, against.own, files, faults);
     let forward = forward(api, faults);
     let step_up = api.step_up.as_ref();
@@ -89,6 +91,7 @@ fn one(api: &Api, against: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<F
         mode: api.mode.map(|word| word.0).unwrap_or_default(),
         max_age,
         leeway,
+        token_places,
         upstream,
         forward,
         routes,
@@ -196,7 +199,8 @@ const TAKEN: [&str; 34] = [
     "x-request-id",
 ];
 
-fn is_taken(name: &str) -> bool {
+/// Whether a header has a meaning of its own.
+pub(super) fn is_taken(name: &str) -> bool {
     TAKEN.contains(&name)
         || name.starts_with("x-forwarded-")
         || name.starts_with("sec-")

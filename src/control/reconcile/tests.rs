@@ -99,6 +99,7 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
         introspection: None,
         hosts: Vec::new(),
         public_url: None,
+        token_places: Vec::new(),
         mode: Mode::Enforce,
         max_age: None,
         leeway: Duration::from_secs(10),

@@ -313,8 +313,13 @@ impl Process {
     /// Starts, and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(yaml: &str) -> Self {
-        let folder = Folder::new(yaml, &[]);
-        let mut child = binary()
+        Self::start_by(binary(), Folder::new(yaml, &[]))
+    }
+
+    /// The same by a command that ends in the program.
+    #[track_caller]
+    pub(crate) fn start_by(mut command: Command, folder: Folder) -> Self {
+        let mut child = command
             .args(["run", "--log-format", "json", "--config"])
             .arg(folder.config())
             .stdin(Stdio::null())
