@@ -113,6 +113,9 @@ mod draining;
 #[path = "it/dpop.rs"]
 mod dpop;
 
+#[path = "it/introspection.rs"]
+mod introspection;
+
 #[path = "it/token_places.rs"]
 mod token_places;
 

@@ -7,6 +7,7 @@ mod api;
 #[cfg(feature = "authority")]
 mod authority;
 mod dpop;
+mod introspection;
 mod issuer;
 mod listener;
 mod revocations;
@@ -22,6 +23,7 @@ pub(super) use api::{Api, Definition, Forward};
 #[cfg(feature = "authority")]
 pub(super) use authority::Authority;
 pub(super) use dpop::Dpop;
+pub(super) use introspection::{AssertionAlg, Authentication, Endpoint, Introspection};
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
 pub(super) use revocations::{Push, Revocations};

@@ -4,6 +4,7 @@
 //! member is hidden until somebody decides to show it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -13,9 +14,12 @@ use crate::control::{IssuerSettings, KeySource, RevocationSettings};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
 use crate::policy::{Conditions, RequirementPlan, TokenPlace};
-use crate::snapshot::{ApiPlan, IssuerPlan, RoutePlan, ServerAddress, UpstreamPlan, UpstreamProtocol};
+use crate::snapshot::{
+    ApiPlan, ClientAuthentication, IntrospectionEndpoint, IssuerPlan, RoutePlan, ServerAddress, UpstreamPlan,
+    UpstreamProtocol,
+};
 use crate::telemetry::AccessLogOutput;
-use crate::token::{ClaimPath, ProtocolForm, Unencrypted};
+use crate::token::{AudienceRule, ClaimPath, ProtocolForm, Unencrypted};
 
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
@@ -34,7 +38,7 @@ pub fn redacted(settings: &Settings) -> Value {
         "revocations": settings.revocations.as_ref().map(revocations),
         "admin": settings.admin.map_or(json!("off"), |address| json!({"address": address})),
         "workers": settings.workers,
-        "issuers": settings.issuers.iter().map(issuer).collect::<Value>(),
+        "issuers": settings.issuers.iter().map(|one| issuer(one, &settings.plan.apis)).collect::<Value>(),
         "apis": settings.plan.apis.iter().map(api).collect::<Value>(),
         "limits": limits(settings),
         "timeouts": timeouts(settings),
@@ -152,7 +156,12 @@ fn timeouts(settings: &Settings) -> Value {
     })
 }
 
-fn issuer(issuer: &IssuerSettings) -> Value {
+fn issuer(issuer: &IssuerSettings, apis: &[ApiPlan]) -> Value {
+    // One that no API asks is not shown: nothing comes of it.
+    let mut asked = apis
+        .iter()
+        .filter_map(|api| Some(&api.introspection.as_ref()?.endpoint));
+    let endpoint = asked.find(|endpoint| *endpoint.issuer == *issuer.issuer);
     let jwks = &issuer.jwks;
     let keys = match &issuer.source {
         None => json!("none needed"),
@@ -173,6 +182,32 @@ fn issuer(issuer: &IssuerSettings) -> Value {
             "ca": jwks.ca.as_ref().map(|path| path.to_string_lossy()),
             "allow_http": jwks.allow_http,
         },
+        "introspection": endpoint.map(introspection_endpoint),
+    })
+}
+
+fn introspection_endpoint(endpoint: &Arc<IntrospectionEndpoint>) -> Value {
+    let (authentication, key) = match &endpoint.authentication {
+        ClientAuthentication::Basic(_) => ("client_secret_basic", None),
+        ClientAuthentication::Post(_) => ("client_secret_post", None),
+        ClientAuthentication::PrivateKey { key, audience } => ("private_key_jwt", Some((key, audience))),
+    };
+    json!({
+        "endpoint": endpoint.address.as_deref().unwrap_or("discovery"),
+        "client_id": endpoint.client_id,
+        "authentication": authentication,
+        "client_secret": key.is_none().then_some("[redacted]"),
+        "private_key": key.map(|_| "[redacted]"),
+        "signing_alg": key.map(|(key, _)| key.alg().name()),
+        "assertion_audience": key.map(|(_, audience)| audience),
+        "ttl": show_period(endpoint.ttl),
+        "negative_ttl": show_period(endpoint.negative_ttl),
+        "timeout": show_period(endpoint.timeout),
+        "concurrency": endpoint.concurrency,
+        "max_waiting": endpoint.waiting,
+        "failures": endpoint.failures,
+        "cooldown": show_period(endpoint.cooldown),
+        "allow_http": endpoint.allow_http,
     })
 }
 
@@ -189,6 +224,10 @@ fn api(api: &ApiPlan) -> Value {
         // What names a key is no secret.
         "decryption_keys": api.encryption.as_ref().map(|encryption| encryption.keys.thumbprints().collect::<Vec<_>>()),
         "accept_unencrypted": api.encryption.as_ref().map(|encryption| encryption.unencrypted == Unencrypted::Accept),
+        "introspection": api.introspection.as_ref().map(|introspection| json!({
+            "tokens": name(introspection.tokens),
+            "require_audience": introspection.audience == AudienceRule::Required,
+        })),
         "hosts": api.hosts,
         "public_url": api.public_url,
         "mode": name(api.mode),

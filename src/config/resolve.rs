@@ -9,6 +9,7 @@ mod authority;
 mod definition;
 mod dpop;
 mod encryption;
+mod introspection;
 mod issuer;
 mod listener;
 mod requirement;
@@ -21,6 +22,7 @@ mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::DpopSettings;
@@ -29,12 +31,12 @@ use super::bounds::{SHORTEST, count, period, size};
 use super::faults::Fault;
 #[cfg(feature = "authority")]
 use super::file::Issuer;
-use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
+use super::file::{self, AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
 use crate::control::{IssuerSettings, RevocationSettings};
 use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{self, Expiry, ListenerSettings, TrustedProxies};
-use crate::snapshot::Plan;
+use crate::snapshot::{IntrospectionEndpoint, Plan};
 use crate::telemetry::{AccessLogOutput, AccessLogSettings};
 
 /// Everything of `Settings` but the files, which are known only at the end.
@@ -93,7 +95,13 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         expiries.extend(valid);
         authority
     });
-    let apis = api::apis(&file.apis, &written, &own, files, faults);
+    let endpoints = introspection::endpoints(&written, files, faults);
+    let known = Known {
+        issuers: &written,
+        endpoints: &endpoints,
+        own: &own,
+    };
+    let apis = api::apis(&file.apis, &known, files, faults);
     let issuers = issuer::with_sources(issuers, &apis);
     let plan = Plan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
@@ -126,6 +134,13 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
 struct Own {
     listeners: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
+}
+
+/// What APIs are held against.
+struct Known<'a> {
+    issuers: &'a [file::Issuer],
+    endpoints: &'a [Arc<IntrospectionEndpoint>],
+    own: &'a Own,
 }
 
 fn admin(

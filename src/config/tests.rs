@@ -3,6 +3,7 @@
 #[cfg(feature = "authority")]
 mod authority;
 mod encryption;
+mod introspection;
 mod issuers;
 mod listeners;
 mod tokens;
@@ -1026,6 +1027,7 @@ fn examples_are_valid_and_fit_the_schema() {
         "auth0.yaml",
         "bound-tokens.yaml",
         "hs256.yaml",
+        "opaque-tokens.yaml",
         "report-mode.yaml",
         "several-issuers.yaml",
         "streams.yaml",

@@ -85,6 +85,8 @@ fn is_final(error: &TokenError) -> bool {
         | TokenError::EncryptionMismatch
         | TokenError::Unencrypted
         | TokenError::Sealed(_)
+        | TokenError::Opaque(_)
+        | TokenError::Inactive
         | TokenError::IssuerMismatch
         | TokenError::KeysUnavailable { .. }
         | TokenError::UnknownKid { .. }

@@ -143,10 +143,10 @@ impl Worker {
             return Judged::Now(Verdict::new(view, decision));
         };
         if denial.sealed().is_some() {
-            return Judged::Later(Waiting::Opening(Box::new(Verdict {
-                retry_after: Some(1),
-                ..Verdict::new(view, decision)
-            })));
+            return Judged::Later(Waiting::Opening(Box::new(Verdict::new(view, decision))));
+        }
+        if denial.opaque().is_some() {
+            return Judged::Later(Waiting::Introspection(Box::new(Verdict::new(view, decision))));
         }
         let asked = denial.key_miss().and_then(|miss| {
             let answer = view.snapshot.misses(miss.issuer)?.ask(miss.kid, Instant::now());
@@ -169,6 +169,7 @@ impl Worker {
         match waiting {
             Waiting::Fetch(fetches) => self.decide_again(fetches, None, head, record).await,
             Waiting::Opening(full) => self.open_and_decide(*full, head, record).await,
+            Waiting::Introspection(full) => self.introspect_and_decide(*full, head, record).await,
         }
     }
 
@@ -225,7 +226,7 @@ impl Worker {
         decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
     }
 
-    fn verifier<'a>(&'a self, view: &View, head: SanitizedHead<'a>) -> CachedVerifier<'a> {
+    pub(super) fn verifier<'a>(&'a self, view: &View, head: SanitizedHead<'a>) -> CachedVerifier<'a> {
         CachedVerifier {
             tokens: &self.shared.tokens,
             recent: &self.recent,

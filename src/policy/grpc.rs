@@ -47,6 +47,7 @@ impl Reason {
                 GrpcStatus::ResourceExhausted
             }
             Self::KeysUnavailable
+            | Self::IntrospectionUnavailable
             | Self::UpstreamConnect
             | Self::UpstreamProtocol
             | Self::UpstreamUnhealthy => GrpcStatus::Unavailable,
@@ -70,6 +71,7 @@ impl Reason {
             | Self::Revoked
             | Self::MissingClaim
             | Self::MalformedClaim
+            | Self::Inactive
             | Self::StepUpRequired
             | Self::DpopMissing
             | Self::DpopDowngrade

@@ -48,6 +48,7 @@ pub enum Reason {
     Revoked,
     MissingClaim,
     MalformedClaim,
+    Inactive,
     InsufficientScope,
     InsufficientPermission,
     ClaimMismatch,
@@ -69,6 +70,7 @@ pub enum Reason {
     CertificateMissing,
     CertificateMismatch,
     KeysUnavailable,
+    IntrospectionUnavailable,
     Overloaded,
     UpstreamConnect,
     UpstreamTimeout,
@@ -142,7 +144,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 61] = [
+    pub const ALL: [Self; 63] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
@@ -177,6 +179,7 @@ impl Reason {
         Self::Revoked,
         Self::MissingClaim,
         Self::MalformedClaim,
+        Self::Inactive,
         Self::InsufficientScope,
         Self::InsufficientPermission,
         Self::ClaimMismatch,
@@ -198,6 +201,7 @@ impl Reason {
         Self::CertificateMissing,
         Self::CertificateMismatch,
         Self::KeysUnavailable,
+        Self::IntrospectionUnavailable,
         Self::Overloaded,
         Self::UpstreamConnect,
         Self::UpstreamTimeout,
@@ -258,6 +262,8 @@ impl Reason {
             Self::DpopNonce => facts("dpop_nonce", 401, C::UseNonce, S::Possession, "the proof needs the nonce of this server"),
             Self::DpopReplay => facts("dpop_replay", 401, C::InvalidProof, S::Possession, "the proof was used before"),
             Self::DpopStoreFull => facts("dpop_store_full", 503, C::None, S::Possession, "too many proofs are being made"),
+            Self::Inactive => facts("inactive", 401, C::InvalidToken, S::Claims, "the token is not active"),
+            Self::IntrospectionUnavailable => facts("introspection_unavailable", 503, C::None, S::Claims, "the issuer cannot be asked about the token"),
             Self::TokenUnbound => facts("token_unbound", 401, C::InvalidToken, S::Possession, "the token is not bound to a key or a certificate"),
             Self::CertificateMissing => facts("certificate_missing", 401, C::InvalidToken, S::Possession, "the token is bound to a certificate and came without it"),
             Self::CertificateMismatch => facts("certificate_mismatch", 401, C::InvalidToken, S::Possession, "the token is bound to another certificate"),
@@ -277,7 +283,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 61]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 63]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 
@@ -352,6 +358,9 @@ impl From<&TokenError> for Reason {
             TokenError::DecryptionFailed => Self::DecryptionFailed,
             // Nobody could be found to open it: it says nothing about the token.
             TokenError::Sealed(_) => Self::Overloaded,
+            // Nobody could be asked about it.
+            TokenError::Opaque(_) => Self::IntrospectionUnavailable,
+            TokenError::Inactive => Self::Inactive,
             TokenError::WrongType => Self::WrongType,
             TokenError::IssuerMismatch => Self::IssuerMismatch,
             TokenError::KeysUnavailable { .. } => Self::KeysUnavailable,

@@ -11,14 +11,16 @@ use http::{HeaderName, Method};
 use super::handoff::KeyMisses;
 use super::metadata::metadata;
 use super::{
-    ApiPlan, DefinitionOrigin, IssuerPlan, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target,
+    ApiPlan, DefinitionOrigin, IntrospectionEndpoint, IssuerPlan, Plan, Server, ServerAddress, ServerHealth,
+    Snapshot, Target,
 };
 use crate::policy::{
     Api, ApiId, Mode, OnExpiry, PathForms, Possession, Profile, Realm, Requirement, Route, RouteTableBuilder,
     TokenPlace, TokenPlaces, Undefined,
 };
 use crate::token::{
-    KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier, VerifierSettings,
+    Introspection, KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier,
+    VerifierSettings,
 };
 
 /// What is known of the keys of an issuer.
@@ -112,6 +114,7 @@ pub fn compile(
         config_hash: Arc::clone(&settings.config_hash),
         table: builder.build(),
         targets: plan.apis.iter().map(target).collect(),
+        introspection: plan.apis.iter().map(introspection_endpoint).collect(),
         misses: keys
             .iter()
             .map(|(issuer, keys)| (issuer.as_str().into(), Arc::clone(&keys.misses)))
@@ -183,7 +186,8 @@ fn add_api(
             secret,
             issuers,
         )
-        .with_encryption(plan.encryption.clone()),
+        .with_encryption(plan.encryption.clone())
+        .with_introspection(introspection(plan)),
         preflight: plan.forward.cors_preflight,
         places: TokenPlaces::new(&plan.token_places, plan.public_url.as_deref()),
     });
@@ -289,6 +293,21 @@ fn add_metadata(builder: &mut RouteTableBuilder, api: ApiId, plan: &ApiPlan) {
         };
         builder.route_where_free(route, pattern, &plan.hosts);
     }
+}
+
+fn introspection(plan: &ApiPlan) -> Option<Introspection> {
+    let introspection = plan.introspection.as_ref()?;
+    Some(Introspection {
+        issuer: Arc::clone(&introspection.endpoint.issuer),
+        tokens: introspection.tokens,
+        audience: introspection.audience,
+    })
+}
+
+/// Nobody, while the definition is awaited: then no token can be judged, whatever is said of it.
+fn introspection_endpoint(plan: &ApiPlan) -> Option<Arc<IntrospectionEndpoint>> {
+    let introspection = plan.introspection.as_ref()?;
+    (plan.origin != DefinitionOrigin::Awaited).then(|| Arc::clone(&introspection.endpoint))
 }
 
 fn token_header(place: &TokenPlace) -> Option<HeaderName> {

@@ -6,6 +6,7 @@
 mod compile;
 pub mod handoff;
 mod health;
+mod introspection;
 mod metadata;
 mod plan;
 mod revocations;
@@ -18,6 +19,7 @@ use http::HeaderName;
 
 pub use compile::{CompileFault, CompileSettings, IssuerKeys, compile};
 pub use health::ServerHealth;
+pub use introspection::{ClientAuthentication, IntrospectionEndpoint, IntrospectionPlan};
 pub use plan::{
     ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, IssuerPlan, Plan, RoutePlan, TokenForwarding,
 };
@@ -42,6 +44,8 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// By API.
     pub targets: Vec<Target>,
+    /// By API: whom requests ask about tokens; most often nobody.
+    pub introspection: Vec<Option<Arc<IntrospectionEndpoint>>>,
     /// By issuer identifier: where a request asks for a key that is not there yet.
     pub misses: Vec<(Arc<str>, Arc<KeyMisses>)>,
     /// Every header, in lower case with `-` for `_`, that carries identity to some upstream. Stripped from every
@@ -99,6 +103,11 @@ impl Snapshot {
             .iter()
             .find(|(name, _)| &**name == issuer)
             .map(|(_, misses)| misses)
+    }
+
+    /// Whom to ask about the tokens of an API.
+    pub fn introspection(&self, api: ApiId) -> Option<&Arc<IntrospectionEndpoint>> {
+        self.introspection.get(api.0)?.as_ref()
     }
 
     /// Whether a header that a client sent must go: an identity header of some API in any spelling.

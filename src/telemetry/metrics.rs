@@ -39,6 +39,9 @@ pub struct Metrics {
     jwks_last_success: IntGaugeVec,
     jwks_keys: IntGaugeVec,
     jwks_unknown_kid: IntCounterVec,
+    pub(super) introspection_requests: IntCounterVec,
+    pub(super) introspection_duration: Histogram,
+    pub(super) introspection_breaker: IntGaugeVec,
     cache_requests: IntCounterVec,
     cache_entries: IntGaugeVec,
     upstream_requests: IntCounterVec,
@@ -178,6 +181,21 @@ impl Metrics {
                 "jwks_unknown_kid_total",
                 "Tokens with a key id that was not known, and what was done about it.",
                 &["issuer", "action"],
+            )?,
+            introspection_requests: make.counters(
+                "introspection_requests_total",
+                "Questions about tokens, and requests for which none was asked.",
+                &["issuer", "result"],
+            )?,
+            introspection_duration: make.histogram(
+                "introspection_duration_seconds",
+                "Duration of a question about a token.",
+                FETCH_BUCKETS,
+            )?,
+            introspection_breaker: make.gauges(
+                "introspection_breaker",
+                "Whether an introspection endpoint is asked: 0 yes, 1 once on trial, 2 no.",
+                &["issuer"],
             )?,
             cache_requests: make.counters("cache_requests_total", "Cache look-ups.", &["cache", "result"])?,
             cache_entries: make.gauges("cache_entries", "Cached entries.", &["cache"])?,
@@ -359,6 +377,8 @@ impl Metrics {
         drop_series(&self.jwks_unknown_kid, is_gone);
         drop_series(&self.jwks_last_success, is_gone);
         drop_series(&self.jwks_keys, is_gone);
+        drop_series(&self.introspection_requests, is_gone);
+        drop_series(&self.introspection_breaker, is_gone);
     }
 
     /// Drops the series of upstream servers that are gone.
@@ -423,6 +443,7 @@ mod tests {
         route.decided(Decision::Deny, 1);
         route.answered(&Method::GET, 401, Source::Gateway);
         metrics.issuer("https://issuer/").fetches("timeout").inc();
+        metrics.introspection("https://issuer/");
         metrics.cache("token");
         metrics.upstream("127.0.0.1:3000");
         metrics.upstream_is_healthy("127.0.0.1:3000", true);
@@ -468,6 +489,9 @@ scopegate_jwks_fetches_total{issuer="https://issuer/",result="timeout"} 1
 scopegate_jwks_last_success_timestamp_seconds{issuer="https://issuer/"} 0
 scopegate_jwks_keys{issuer="https://issuer/"} 0
 scopegate_jwks_unknown_kid_total{action="cooldown",issuer="https://issuer/"} 0
+scopegate_introspection_requests_total{issuer="https://issuer/",result="active"} 0
+# TYPE scopegate_introspection_duration_seconds histogram
+scopegate_introspection_breaker{issuer="https://issuer/"} 0
 scopegate_cache_requests_total{cache="token",result="hit"} 0
 scopegate_cache_entries{cache="token"} 0
 scopegate_upstream_requests_total{result="connect",upstream="127.0.0.1:3000"} 0
@@ -503,6 +527,7 @@ scopegate_upgrades_total{end="expired"} 0
         metrics.route("", "").answered(&Method::GET, 404, Source::Gateway);
         metrics.issuer("https://a/");
         metrics.issuer("https://b/");
+        metrics.introspection("https://a/");
         metrics.retain_routes(&HashSet::from([("api", "/b")]));
         metrics.retain_issuers(&HashSet::from(["https://b/"]));
         metrics.config_in_force(1, "x");

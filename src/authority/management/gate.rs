@@ -211,6 +211,7 @@ fn plan(settings: &AuthoritySettings, definition: &Arc<ApiDefinition>) -> Result
             issuers: vec![settings.issuer.as_str().into()],
             signing_secret: None,
             encryption: None,
+            introspection: None,
             hosts: Vec::new(),
             public_url: Some(settings.issuer.trim_end_matches('/').to_owned()),
             mode: Mode::Enforce,

@@ -1,9 +1,10 @@
 //! `scopegate explain`: the production decision on a described request, check by check.
 //!
 //! It compiles the configuration as `run` does and calls the same `decide`. With `--token` the keys of the issuers are
-//! fetched as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
+//! fetched, and an issuer is asked about it, as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
 //! are signed with it, so that nothing of the path is skipped. It forwards nothing.
 
+mod introspect;
 mod place;
 mod report;
 
@@ -31,7 +32,8 @@ use crate::token::{
     ClaimPath, KeySet, Principal, ProofDesk, Reading, RevocationList, Thumbprint, TokenError, Unencrypted,
     UnixSeconds, VerifyToken,
 };
-use report::{explanation, print};
+use introspect::Introspected;
+use report::{Looked, explanation, print};
 
 /// A request in words.
 #[derive(Clone, Debug, Default)]
@@ -76,7 +78,7 @@ pub fn run(
         && let Some(api) = api_of(&snapshot.table, &parts, settings)
     {
         let (signed, keys) = signed_claims(settings, api, claims)?;
-        snapshot = compiled(&with_unencrypted(settings), &keys)?;
+        snapshot = compiled(&with_plain_tokens(settings), &keys)?;
         token = Some(signed);
     }
     if let Some(token) = token {
@@ -84,11 +86,14 @@ pub fn run(
         let places = api.and_then(|api| api.places.as_deref());
         place::put(&mut parts, places, &token)?;
     }
-    let certificate = described.certificate.as_deref().map(Thumbprint::of);
-    let direct = Direct::new(settings, lists(settings)?, certificate);
-    let decision = decision(&snapshot.table, &parts, settings, &direct);
-    let is_listed = settings.revocations.is_some();
-    let explanation = explanation(&snapshot.table, described, &parts, &decision, is_listed);
+    let direct = Direct::new(settings, described, lists(settings)?);
+    let first = decision(&snapshot.table, &parts, settings, &direct);
+    let (decision, introspected) = introspect::decision(first, &snapshot, &parts, settings, &direct)?;
+    let looked = Looked {
+        introspected,
+        is_listed: settings.revocations.is_some(),
+    };
+    let explanation = explanation(&snapshot.table, described, &parts, &decision, looked);
     match output {
         Output::Text => print(&explanation, out)?,
         Output::Json => {
@@ -131,7 +136,7 @@ impl VerifyToken<Api> for Direct {
 impl Direct {
     /// The process that made a nonce is another one, unless they share a secret: without it none can be checked, and
     /// what is asked for is shown.
-    fn new(settings: &Settings, revocations: Lists, certificate: Option<Thumbprint>) -> Self {
+    fn new(settings: &Settings, described: &Described, revocations: Lists) -> Self {
         let in_force = Revocations::default();
         in_force.replace(revocations);
         let nonce_key = settings
@@ -142,7 +147,7 @@ impl Direct {
         Self {
             proofs: ProofDesk::new(&settings.dpop.proofs, &[], nonce_key),
             revocations: in_force,
-            certificate,
+            certificate: described.certificate.as_deref().map(Thumbprint::of),
         }
     }
 }
@@ -194,16 +199,15 @@ fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snaps
     })
 }
 
-/// The settings under which claims are asked about: a token is made of them, and nobody encrypts it.
-fn with_unencrypted(settings: &Settings) -> Settings {
+/// The settings under which claims are asked about: a signed token is made of them, nobody encrypts it, and no issuer
+/// knows of it.
+fn with_plain_tokens(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
-    for encryption in settings
-        .plan
-        .apis
-        .iter_mut()
-        .filter_map(|api| api.encryption.as_mut())
-    {
-        encryption.unencrypted = Unencrypted::Accept;
+    for api in &mut settings.plan.apis {
+        api.introspection = None;
+        if let Some(encryption) = &mut api.encryption {
+            encryption.unencrypted = Unencrypted::Accept;
+        }
     }
     settings
 }
@@ -257,16 +261,21 @@ fn host(settings: &Settings, described: &Described) -> String {
 }
 
 /// What the gateway would decide, from the first look at the head.
-fn decision(table: &RouteTable, parts: &Parts, settings: &Settings, direct: &Direct) -> Decision {
+fn decision(
+    table: &RouteTable,
+    parts: &Parts,
+    settings: &Settings,
+    verify: &impl VerifyToken<Api>,
+) -> Decision {
     match SanitizedHead::read(parts, &settings.limits) {
-        Ok(head) => decide(table, head.request_head(), direct, unix_now()),
+        Ok(head) => decide(table, head.request_head(), verify, unix_now()),
         Err(reason) => Decision::Refuse(Denial::of(reason)),
     }
 }
 
 /// The API whose route the request meets, found by asking without a token.
 fn api_of<'a>(table: &'a RouteTable, parts: &Parts, settings: &Settings) -> Option<&'a Api> {
-    let direct = Direct::new(settings, Lists::default(), None);
+    let direct = Direct::new(settings, &Described::default(), Lists::default());
     let route = route_of(table, &decision(table, parts, settings, &direct))?;
     table.api(route.api)
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::super::faults::Fault;
 use super::super::reader::{FromNode, Keys, Mirror, Names, Placed, Word, misshapen};
 use super::super::values::Period;
-use super::{Route, StepUp, Tokens, Trusted, Upstream};
+use super::{Introspection, Route, StepUp, Tokens, Trusted, Upstream};
 use crate::definition::{ApiDefinition, Node, Value, Words, refuse_null, wrong_kind};
 use crate::policy::Mode;
 use crate::snapshot::{Preflight, TokenForwarding};
@@ -28,6 +28,8 @@ pub(in super::super) struct Api {
     /// Whether tokens that are only signed are accepted beside encrypted ones. Default: where the definition has no
     /// `token_encryption`.
     pub(in super::super) accept_unencrypted: Option<Placed<bool>>,
+    /// That its issuer is asked about tokens (RFC 7662). Default: it is not, and every token must be signed.
+    pub(in super::super) introspection: Option<Placed<Introspection>>,
     /// The host names of the API, without a port. Default: every host that no other API names.
     #[schemars(length(min = 1))]
     pub(in super::super) hosts: Option<Vec<Placed<String>>>,
@@ -56,12 +58,13 @@ pub(in super::super) struct Api {
 
 impl Mirror for Api {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["openapi", "upgrade", "rate_limit", "introspection"]);
+        keys.unsupported(&["openapi", "upgrade", "rate_limit"]);
         let definition = keys.required("definition");
         let issuers = keys.optional("issuers");
         let signing_secret = keys.optional("signing_secret");
         let decryption_keys = keys.optional("decryption_keys");
         let accept_unencrypted = keys.optional("accept_unencrypted");
+        let introspection = keys.optional("introspection");
         let hosts = keys.optional("hosts");
         let public_url = keys.optional("public_url");
         let mode = keys.optional("mode");
@@ -79,6 +82,7 @@ impl Mirror for Api {
             signing_secret,
             decryption_keys,
             accept_unencrypted,
+            introspection,
             hosts,
             public_url,
             mode,

@@ -61,6 +61,8 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<Elsewhere>();
     the_same_keys::<Tokens>();
     the_same_keys::<Ejection>();
+    the_same_keys::<Endpoint>();
+    the_same_keys::<Introspection>();
     the_same_keys::<Forward>();
     the_same_keys::<Revocations>();
     the_same_keys::<Push>();
@@ -90,10 +92,12 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Dpop",
         "Ejection",
         "Elsewhere",
+        "Endpoint",
         "Export",
         "Follow",
         "Forward",
         "Health",
+        "Introspection",
         "Issuer",
         "Jwks",
         "Limits",

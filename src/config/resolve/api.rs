@@ -7,24 +7,23 @@ use http::HeaderName;
 use super::super::address::{WebAddress, served_host};
 use super::super::bounds::period;
 use super::super::faults::Fault;
-use super::super::file::{Api, Forward, Issuer};
+use super::super::file::{Api, Forward};
 use super::super::reader::Placed;
 use super::super::source::Files;
 use super::definition::Defined;
-use super::{DAY, Own, definition, route, step_up, tokens, trusted, upstream};
+use super::{DAY, Known, definition, introspection, route, step_up, tokens, trusted, upstream};
 use crate::snapshot::{ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
 pub(super) fn apis(
     written: &[Api],
-    issuers: &[Issuer],
-    own: &Own,
+    known: &Known<'_>,
     files: &mut Files<'_>,
     faults: &mut Vec<Fault>,
 ) -> Vec<ApiPlan> {
     let apis: Vec<ApiPlan> = written
         .iter()
-        .filter_map(|api| one(api, issuers, own, files, faults))
+        .filter_map(|api| one(api, known, files, faults))
         .collect();
     tokens::identities(written, &apis, faults);
     route::duplicates(written, faults);
@@ -32,13 +31,7 @@ pub(super) fn apis(
     apis
 }
 
-fn one(
-    api: &Api,
-    issuers: &[Issuer],
-    own: &Own,
-    files: &mut Files<'_>,
-    faults: &mut Vec<Fault>,
-) -> Option<ApiPlan> {
+fn one(api: &Api, against: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Option<ApiPlan> {
     let definition = definition::definition(api, files, faults);
     let told = definition
         .as_ref()
@@ -49,7 +42,8 @@ fn one(
         .as_ref()
         .filter(|known| known.origin == DefinitionOrigin::Here)
         .map(|known| known.definition.as_ref());
-    let trusted = trusted::trusted(api, issuers, (told, known), faults);
+    let trusted = trusted::trusted(api, against.issuers, (told, known), faults);
+    let introspection = introspection::introspection(api, &trusted, against, faults);
     let hosts = hosts(api.hosts.as_deref(), faults);
     let public_url = api.public_url.as_ref().and_then(|url| public_url(url, faults));
     let leeway = (Duration::ZERO, Duration::from_secs(300));
@@ -71,7 +65,7 @@ fn one(
         )
     });
     let token_places = tokens::places(api.tokens.as_ref(), faults);
-    let upstream = upstream::upstream(&api.upstream, own, files, faults);
+    let upstream = upstream::upstream(&api.upstream, against.own, files, faults);
     let forward = forward(api, faults);
     let step_up = api.step_up.as_ref();
     let step_up = step_up.and_then(|written| step_up::step_up(written, faults));
@@ -91,6 +85,7 @@ fn one(
         issuers: trusted,
         signing_secret: secret,
         encryption,
+        introspection,
         hosts,
         public_url,
         mode: api.mode.map(|word| word.0).unwrap_or_default(),

@@ -96,6 +96,7 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
             .collect(),
         signing_secret: None,
         encryption: None,
+        introspection: None,
         hosts: Vec::new(),
         public_url: None,
         token_places: Vec::new(),

@@ -244,6 +244,12 @@ impl Drop for Gateway {
     }
 }
 
+/// The status of `GET /items` with this token.
+#[track_caller]
+pub(crate) fn get(gateway: &Gateway, token: &str) -> u16 {
+    client::get_with(gateway.address(), "/items", token).status
+}
+
 /// What one (api, route, decision, reason) has been counted.
 #[track_caller]
 pub(crate) fn decisions(metrics: &Metrics, labels: &[(&str, &str)]) -> f64 {
