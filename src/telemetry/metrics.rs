@@ -64,6 +64,10 @@ pub struct Metrics {
     pub tls_handshakes: IntCounterVec,
     /// Connections that had to begin with a PROXY header, by `result`.
     pub proxy_headers: IntCounterVec,
+    /// Questions about definitions that are followed, by `result`.
+    pub definition_fetches: IntCounterVec,
+    /// When the last of them succeeded, in Unix seconds.
+    pub definitions_last_success: IntGauge,
     /// Access-log records that the writer could not take.
     pub access_log_dropped: IntCounter,
     access_log_suppressed: IntCounterVec,
@@ -232,6 +236,15 @@ impl Metrics {
             )?,
             tls_handshakes: make.counters("tls_handshakes_total", "TLS handshakes.", &["result"])?,
             proxy_headers: make.counters("proxy_headers_total", "PROXY headers.", &["result"])?,
+            definition_fetches: make.counters(
+                "definition_fetches_total",
+                "Questions to a tenant about definitions that are followed.",
+                &["result"],
+            )?,
+            definitions_last_success: make.gauge(
+                "definitions_last_success_timestamp_seconds",
+                "When definitions that are followed were last told.",
+            )?,
             access_log_dropped: make.counter(
                 "access_log_dropped_total",
                 "Access-log records dropped because the writer was behind.",
@@ -451,6 +464,7 @@ mod tests {
         metrics.certificate_expiry("server");
         metrics.tls_handshakes.with_label_values(&["ok"]);
         metrics.proxy_headers.with_label_values(&["untrusted"]);
+        metrics.definition_fetches.with_label_values(&["ok"]);
         metrics
             .authority_token_requests
             .with_label_values(&["client_credentials", "ok"]);
@@ -508,6 +522,8 @@ scopegate_tls_handshakes_total{result="ok"} 0
 scopegate_proxy_headers_total{result="untrusted"} 0
 scopegate_build_info{version="0.1.0"} 1
 scopegate_access_log_dropped_total 0
+scopegate_definition_fetches_total{result="ok"} 0
+scopegate_definitions_last_success_timestamp_seconds 0
 scopegate_access_log_suppressed_total{reason="expired"} 0
 scopegate_authority_token_requests_total{grant_type="client_credentials",result="ok"} 0
 scopegate_upgrades_open 0
