@@ -136,3 +136,11 @@ mod authority_management;
 
 #[path = "it/revocations.rs"]
 mod revocations;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_tokens.rs"]
+mod authority_tokens;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_users.rs"]
+mod authority_users;

@@ -13,7 +13,6 @@ mod credentials;
 mod gate;
 mod list;
 mod meter;
-mod passwords;
 mod refusal;
 mod resource_servers;
 mod roles;

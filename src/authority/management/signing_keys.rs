@@ -1,5 +1,7 @@
 //! Signing keys: shown by their certificates, rotated, revoked. The private halves never come here.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,8 +11,8 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::refusal::{Absent, Refusal};
 use super::time;
-use crate::authority::model::{Draft, KeyRecord, KeyState};
-use crate::authority::{Answer, signing, unix_now};
+use crate::authority::model::{KeyRecord, KeyState};
+use crate::authority::{Answer, KeyFault, WriteError};
 
 /// `GET /keys/signing`
 pub(super) fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
@@ -27,38 +29,39 @@ pub(super) fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// `GET /keys/signing/{kid}`
 pub(super) fn get(call: &Call<'_>) -> Result<Answer, Refusal> {
-    let key = call
-        .id()?
-        .find(|kid| call.tenant.keys().find(|key| key.kid == kid));
-    Ok(Answer::json(StatusCode::OK, &shown(key.ok_or(Absent::Key)?)))
+    Ok(Answer::json(StatusCode::OK, &shown(found(call)?)))
 }
 
-/// `POST /keys/signing/rotate`
+/// `POST /keys/signing/rotate`: answers with the key that comes next.
 pub(super) async fn rotate(call: &Call<'_>) -> Result<Answer, Refusal> {
-    let (now, issuer) = (unix_now(), call.authority.settings().issuer.clone());
-    // A good part of a second, in which tokens are to be issued.
-    let fresh = tokio::task::spawn_blocking(move || signing::generate(KeyState::Next, now, &issuer));
-    let fresh = fresh.await.map_err(|_ended| Refusal::Internal)??;
-    let rotated = |draft: &mut Draft| -> Result<Value, Refusal> {
-        let kid = signing::rotate(draft, &fresh, now)?;
-        let current = draft.keys().find(|key| key.kid == kid).ok_or(Absent::Key)?;
-        Ok(json!({ "kid": kid, "cert": pem(&current.certificate) }))
-    };
-    let current = call.authority.state().write(rotated).await?;
-    Ok(Answer::json(StatusCode::CREATED, &current))
+    let next = call.authority.rotate_keys().await.map_err(refusal)?;
+    Ok(Answer::json(StatusCode::CREATED, &brief(&next)))
 }
 
 /// `PUT /keys/signing/{kid}/revoke`
 pub(super) async fn revoke(call: &Call<'_>) -> Result<Answer, Refusal> {
-    let kid = call.id()?;
-    let revoked = |draft: &mut Draft| -> Result<Value, Refusal> {
-        let find = |kid: &str| draft.keys().find(|key| key.kid == kid).cloned();
-        let key = kid.find(find).ok_or(Absent::Key)?;
-        signing::revoke(draft, &key.kid, unix_now())?;
-        Ok(json!({ "kid": key.kid, "cert": pem(&key.certificate) }))
-    };
-    let revoked = call.authority.state().write(revoked).await?;
-    Ok(Answer::json(StatusCode::OK, &revoked))
+    let key = found(call)?;
+    call.authority.revoke_key(&key.kid).await.map_err(refusal)?;
+    Ok(Answer::json(StatusCode::OK, &brief(key)))
+}
+
+fn found<'a>(call: &'a Call<'_>) -> Result<&'a Arc<KeyRecord>, Refusal> {
+    let key = call
+        .id()?
+        .find(|kid| call.tenant.keys().find(|key| key.kid == kid));
+    Ok(key.ok_or(Absent::Key)?)
+}
+
+fn refusal(error: WriteError<KeyFault>) -> Refusal {
+    match error {
+        WriteError::Refused(fault) => fault.into(),
+        WriteError::Store(error) => WriteError::<Refusal>::Store(error).into(),
+        WriteError::Unreadable(error) => WriteError::<Refusal>::Unreadable(error).into(),
+    }
+}
+
+fn brief(key: &KeyRecord) -> Value {
+    json!({ "kid": key.kid, "cert": pem(&key.certificate) })
 }
 
 fn shown(key: &KeyRecord) -> Value {
@@ -86,11 +89,14 @@ fn shown(key: &KeyRecord) -> Value {
         if let Some(place) = place {
             members.insert(place.into(), Value::Bool(true));
         }
-        if let Some(since) = time::of_seconds(key.created_at) {
-            members.insert("current_since".into(), Value::from(since));
-        }
-        if let Some(until) = key.retired_at.and_then(time::of_seconds) {
-            members.insert("current_until".into(), Value::from(until));
+        for (name, at) in [
+            ("current_since", key.current_since),
+            ("current_until", key.retired_at),
+            ("revoked_at", key.revoked_at),
+        ] {
+            if let Some(at) = at.and_then(time::of_seconds) {
+                members.insert(name.into(), Value::from(at));
+            }
         }
     }
     shown

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::call::Call;
 use super::refusal::{Absent, Refusal};
 use super::roles::{add_each, named_permissions, permission_key, shown_permission};
-use super::{list, passwords, roles, time};
+use super::{list, roles, time};
 use crate::authority::model::{Draft, PermissionRef, Tenant, User};
 use crate::authority::{Answer, ids};
 
@@ -56,7 +56,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
         document,
         roles: Vec::new(),
         permissions: Vec::new(),
-        password_hash: password(body).await?,
+        password_hash: password(call).await?,
     };
     let added = |draft: &mut Draft| -> Result<(), Refusal> {
         if draft.user(&user.user_id).is_some() {
@@ -71,7 +71,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// `PATCH /users/{id}`
 pub(super) async fn update(call: &Call<'_>) -> Result<Answer, Refusal> {
-    let hash = password(call.body()).await?;
+    let hash = password(call).await?;
     let now = time::now();
     let user = changed(call, |draft, user| {
         change(&mut user.document, call.body());
@@ -239,11 +239,13 @@ fn change(document: &mut Map<String, Value>, body: &Map<String, Value>) {
     }
 }
 
-async fn password(body: &Map<String, Value>) -> Result<Option<String>, Refusal> {
-    match body.get("password").and_then(Value::as_str) {
-        None => Ok(None),
-        Some(password) => passwords::hash(password).await.map(Some),
-    }
+/// Hashed as soon as it is here, and kept in no other form.
+async fn password(call: &Call<'_>) -> Result<Option<String>, Refusal> {
+    let Some(password) = call.body().get("password").and_then(Value::as_str) else {
+        return Ok(None);
+    };
+    let hash = call.authority.hash_password(password.to_owned().into()).await;
+    hash.map(Some).ok_or(Refusal::Unavailable)
 }
 
 /// An address belongs to one user.

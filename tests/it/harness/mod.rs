@@ -18,6 +18,8 @@ pub(crate) mod issuer;
 pub(crate) mod metrics;
 pub(crate) mod prover;
 pub(crate) mod server;
+#[cfg(feature = "authority")]
+pub(crate) mod tenant;
 pub(crate) mod tls;
 pub(crate) mod tls_upstream;
 pub(crate) mod upstream;
