@@ -9,6 +9,7 @@ mod authority_thread;
 mod control_thread;
 mod front;
 mod panics;
+mod shared;
 mod sockets;
 mod worker_thread;
 
@@ -25,25 +26,22 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Followed, Settings};
 use crate::control::{
-    ApplyError, CertificateError, Certificates, ReconcileSettings, RevocationDesk, RevocationError,
-    TlsListeners,
+    ApplyError, CertificateError, Certificates, ReconcileSettings, RevocationError, TlsListeners,
 };
-use crate::definition::Secret;
-use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
 use crate::net::{
-    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, ListenerSettings, MemoryPressure,
-    Protocol, connections_for, drain, raise_open_files,
+    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, ListenerSettings, Protocol,
+    connections_for, drain, raise_open_files,
 };
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
-use crate::snapshot::{CompileSettings, Plan, Revocations, Snapshot, compile};
+use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
 use crate::telemetry::{AccessLog, DenialLines, Metrics, Readiness};
-use crate::token::ProofDesk;
 #[cfg(feature = "authority")]
 use authority_thread::{RunningAuthority, Told};
 pub use control_thread::Origin;
 use control_thread::{Control, Order};
 use front::{Front, ProxyHeaders};
+use shared::{revocations, shared};
 use sockets::Sockets;
 use worker_thread::WorkerThread;
 
@@ -130,14 +128,7 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
     let access_log = AccessLog::start(&settings.access_log, dropped, denials).map_err(system)?;
     let slots = slots(settings, metrics.connections_refused.clone());
     let memory = Arc::clone(slots.memory());
-    let revocations = Arc::new(match settings.revocations {
-        Some(_) => Revocations::configured(),
-        None => Revocations::default(),
-    });
-    let desk = settings.revocations.clone().map(|settings| {
-        RevocationDesk::open(settings, Arc::clone(&revocations), metrics.clone()).map(Arc::new)
-    });
-    let desk = desk.transpose()?;
+    let (revocations, desk) = revocations(settings, &metrics)?;
     let shared = shared(
         settings,
         &metrics,
@@ -163,9 +154,9 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
                 followed: followed.clone(),
                 tell,
             };
-            Some(RunningAuthority::start(
-                authority, listener, tls, &readiness, told,
-            )?)
+            let running = RunningAuthority::start(authority, listener, tls, &readiness, told)?;
+            running.authority.count_with(&metrics);
+            Some(running)
         }
         _ => None,
     };
@@ -361,45 +352,6 @@ fn slots(settings: &Settings, refused: IntCounter) -> Arc<ConnectionSlots> {
         );
     }
     ConnectionSlots::new(connections, settings.limits.connections_per_address, refused)
-}
-
-fn shared(
-    settings: &Settings,
-    metrics: &Metrics,
-    access_log: AccessLog,
-    memory: Arc<MemoryPressure>,
-    revocations: Arc<Revocations>,
-) -> Result<Arc<Shared>, StartError> {
-    let tokens = VerifiedTokens::new(settings.token_cache_entries, metrics)
-        .ok_or_else(|| StartError::System("the system has no randomness".into()))?;
-    let proofs =
-        proof_desk(settings).ok_or_else(|| StartError::System("the system has no randomness".into()))?;
-    let gateway = GatewaySettings {
-        limits: settings.limits.clone(),
-        timeouts: settings.timeouts.clone(),
-    };
-    Ok(Shared::new(
-        gateway,
-        tokens,
-        proofs,
-        revocations,
-        Arc::new(metrics.clone()),
-        access_log,
-        memory,
-    ))
-}
-
-/// Nonces are under a key of this process, where none is shared with others.
-fn proof_desk(settings: &Settings) -> Option<ProofDesk> {
-    let (mut memory_key, mut nonce_key) = ([0; 32], [0; 32]);
-    getrandom::fill(&mut memory_key).ok()?;
-    getrandom::fill(&mut nonce_key).ok()?;
-    let shared = settings.dpop.nonce_secret.as_ref().map(Secret::expose);
-    Some(ProofDesk::new(
-        &settings.dpop.proofs,
-        &memory_key,
-        shared.unwrap_or(&nonce_key),
-    ))
 }
 
 /// What workers read before the first plan: no route at all.

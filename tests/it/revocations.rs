@@ -64,6 +64,7 @@ impl World {
         self.issuer.sign(&draft)
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "what is given is made on the spot")]
     fn entry(&self, members: Value) -> Value {
         let mut entry = json!({"issuer": self.issuer.identifier()});
         entry

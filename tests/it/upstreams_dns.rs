@@ -11,6 +11,7 @@ use crate::harness::client::get;
 use crate::harness::gateway::{Folder, binary, items};
 use crate::harness::{Client, Issuer, Process, Upstream};
 
+const SKIPPED: &str = "skipped: a mount namespace takes root and unshare(1)";
 const NAME: &str = "moving.scopegate.test";
 
 struct World {
@@ -25,7 +26,6 @@ impl World {
     fn start() -> Option<Self> {
         let can = Command::new("unshare").args(["--mount", "true"]).output();
         if !can.is_ok_and(|output| output.status.success()) {
-            println!("skipped: a mount namespace takes root and unshare(1)");
             return None;
         }
         let (issuer, old) = (Issuer::start(), Upstream::start());
@@ -64,7 +64,9 @@ fn hosts(address: &str) -> String {
 
 #[test]
 fn a_server_that_has_gone_is_looked_for_anew() {
-    let Some(world) = World::start() else { return };
+    let Some(world) = World::start() else {
+        return println!("{SKIPPED}");
+    };
     let address = world.process.address();
     assert_eq!(get(address, "/p/a", &[]).status, 200);
     assert_eq!((world.old.requests(), world.new.requests()), (1, 0));
@@ -95,7 +97,9 @@ fn a_server_that_has_gone_is_looked_for_anew() {
 
 #[test]
 fn a_name_that_moves_is_followed_without_a_failure() {
-    let Some(world) = World::start() else { return };
+    let Some(world) = World::start() else {
+        return println!("{SKIPPED}");
+    };
     let mut client = Client::connect(world.process.address());
     assert_eq!(client.get("/p/a", &[]).status, 200);
     world.moves_to("127.0.0.3");

@@ -211,18 +211,19 @@ fn typed(kind: &str, text: &str) -> Value {
 }
 
 fn read_body(request: &Request, shape: &Shape) -> Result<Map<String, Value>, Refusal> {
-    let mut body = if is_form(request) {
+    let body = if is_form(request) {
         let members = form_urlencoded::parse(&request.body);
-        Value::Object(
-            members
-                .map(|(name, text)| (name.into_owned(), Value::from(text)))
-                .collect(),
-        )
+        let members = members.map(|(name, text)| (name.into_owned(), Value::from(text)));
+        Value::Object(members.collect())
     } else if request.body.is_empty() {
         Value::Null
     } else {
         serde_json::from_slice(&request.body).map_err(|_error| Refusal::NotJson)?
     };
+    checked(body, shape)
+}
+
+fn checked(mut body: Value, shape: &Shape) -> Result<Map<String, Value>, Refusal> {
     // That something unknown is not there is no fault of a body.
     if let (Value::Object(members), Some(known)) = (&mut body, shape.members()) {
         members.retain(|name, value| !value.is_null() || known.contains_key(name));
@@ -256,7 +257,60 @@ mod tests {
         read_query(text, &contract::of(Operation::ListResourceServers)?.query)
     }
 
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            let name = prop_oneof![
+                "[a-z_]{1,8}",
+                prop::sample::select(vec![
+                    "value",
+                    "description",
+                    "user",
+                    "client",
+                    "policy",
+                    "mechanism",
+                    "format"
+                ])
+                .prop_map(str::to_owned),
+            ];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Array),
+                prop::collection::vec((name, inner), 0..4).prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
     proptest! {
+        #[test]
+        fn a_body_has_what_the_document_knows_or_is_refused(value in any_json(), at in 0..64_usize) {
+            for operation in [Operation::CreateResourceServer, Operation::UpdateClient, Operation::CreateUser] {
+                let shape = contract::of(operation).unwrap().body.as_ref().unwrap();
+                let known = shape.members().unwrap();
+                let name = known.keys().nth(at % known.len()).unwrap();
+                let mut body = Map::from_iter([(name.clone(), value.clone())]);
+                for (required, text) in [("identifier", "urn:a"), ("email", "a@b.example")] {
+                    if known.contains_key(required) && required != name {
+                        body.insert(required.into(), Value::from(text));
+                    }
+                }
+                match checked(Value::Object(body), shape) {
+                    Ok(members) => prop_assert!(members.keys().all(|name| known.contains_key(name))),
+                    Err(Refusal::Body(reason)) => prop_assert!(reason.starts_with('\'') && reason.len() < 4_000),
+                    Err(other) => prop_assert!(false, "{:?}", other),
+                }
+                match checked(value.clone(), shape) {
+                    Ok(members) => prop_assert!(members.keys().all(|name| known.contains_key(name))),
+                    Err(refusal) => prop_assert!(matches!(refusal, Refusal::Body(_))),
+                }
+            }
+        }
+
         #[test]
         fn an_id_is_found_by_its_name_encoded_once_or_twice(name in "\\PC{1,40}") {
             let look = |id: &str| (id == name).then_some(());

@@ -32,6 +32,10 @@ impl Secrets {
 /// `GET /clients`
 pub(super) fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
     let secrets = Secrets::of(call);
+    if call.text("q").is_some() {
+        // A filter that is passed over would show what nobody asked for.
+        return Err(Refusal::Query("'Not supported' on property q".into()));
+    }
     if call.flag("is_global") == Some(true) {
         let found = vec![global(call)];
         return list::answer(

@@ -21,6 +21,8 @@ mod shape;
 mod signing_keys;
 mod time;
 mod users;
+#[cfg(test)]
+mod tests;
 
 use std::time::Instant;
 

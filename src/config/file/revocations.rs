@@ -15,11 +15,15 @@ pub(in super::super) struct Revocations {
     pub(in super::super) entries: Option<Placed<u64>>,
     /// Entries that are pushed to the admin listener. Default: none are taken.
     pub(in super::super) push: Option<Placed<Push>>,
+    /// Whether one of them was written, also where it could not be read.
+    #[schemars(skip)]
+    pub(in super::super) has_source: bool,
 }
 
 impl Mirror for Revocations {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
         Some(Self {
+            has_source: keys.has("file") || keys.has("push"),
             file: keys.optional("file"),
             entries: keys.optional("entries"),
             push: keys.optional("push"),

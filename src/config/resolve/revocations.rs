@@ -19,7 +19,7 @@ pub(super) fn revocations(
     faults: &mut Vec<Fault>,
 ) -> Option<RevocationSettings> {
     let written = file.revocations.as_ref()?;
-    if written.value.file.is_none() && written.value.push.is_none() {
+    if !written.value.has_source {
         let fault = Fault::new(&written.place, "`revocations` needs `file` or `push`");
         faults.push(fault);
         return None;
