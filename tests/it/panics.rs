@@ -26,7 +26,7 @@ const CONFIG: &str = "SCOPEGATE_TEST_CONFIG";
 fn a_process_that_panics() {
     let path = std::path::PathBuf::from(std::env::var(CONFIG).unwrap());
     let settings = config::load(&path).unwrap_or_else(|faults| panic!("{faults}"));
-    let running = app::start(&settings, Some(path)).unwrap();
+    let running = app::start(&settings, Some(app::Origin::file(path))).unwrap();
     // As `scopegate run` does.
     running.end_process_after_panics(70);
     println!("\n{} {}", running.addresses()[0], running.admin().unwrap());
