@@ -143,6 +143,10 @@ mod tests {
 
     use super::*;
 
+    #[allow(
+        clippy::needless_pass_by_value,
+        reason = "what `json!` makes is given away at the call"
+    )]
     fn faults(schema: Value, value: Value) -> Vec<String> {
         let validator = jsonschema::validator_for(&schema).unwrap();
         validator
