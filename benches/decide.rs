@@ -87,6 +87,7 @@ fn request<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestHead<'a> {
         method: &Method::GET,
         authority: "items.example.com",
         path,
+        query: None,
         headers,
     }
 }

@@ -98,6 +98,12 @@ mod refused_again;
 #[path = "it/log_flood.rs"]
 mod log_flood;
 
+#[path = "it/panics.rs"]
+mod panics;
+
+#[path = "it/upstreams_dns.rs"]
+mod upstreams_dns;
+
 #[path = "it/exhaustion.rs"]
 mod exhaustion;
 
@@ -106,6 +112,12 @@ mod draining;
 
 #[path = "it/dpop.rs"]
 mod dpop;
+
+#[path = "it/introspection.rs"]
+mod introspection;
+
+#[path = "it/token_places.rs"]
+mod token_places;
 
 #[path = "it/step_up.rs"]
 mod step_up;
@@ -121,3 +133,14 @@ mod issuers;
 #[cfg(feature = "authority")]
 #[path = "it/authority_management.rs"]
 mod authority_management;
+
+#[path = "it/revocations.rs"]
+mod revocations;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_tokens.rs"]
+mod authority_tokens;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_users.rs"]
+mod authority_users;

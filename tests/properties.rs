@@ -33,5 +33,9 @@ mod challenges;
 mod key_sets;
 #[path = "properties/generated.rs"]
 mod generated;
+#[path = "properties/introspected.rs"]
+mod introspected;
 #[path = "properties/readings.rs"]
 mod readings;
+#[path = "properties/places.rs"]
+mod places;

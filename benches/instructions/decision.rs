@@ -94,6 +94,7 @@ fn repeat(
         method: &Method::GET,
         authority: "items.example.com",
         path: "/items/0f8fad5b-d9cb-469f-a165-70867728950e",
+        query: None,
         headers: &headers,
     };
     for _ in 0..times {

@@ -70,6 +70,7 @@ fn through_the_gateway(times: u32, material: &Material, request: &[u8], status: 
         GatewaySettings::default(),
         VerifiedTokens::new(1_000, &metrics).unwrap(),
         ProofDesk::new(&ProofSettings::default(), &[0; 32], &[0; 32]),
+        Arc::default(),
         Arc::new(metrics.clone()),
         AccessLog::start(
             &log,

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{StartError, alive, system};
 use crate::config::{self, Faults, Followed, Following, Settings, Sources, System};
 use crate::control::{
-    Admin, ApplyError, Certificates, FileWatch, NewPlan, ReconcileSettings, Reconciler, reconciler,
-    serve_admin, watch_files, watch_memory,
+    Admin, ApplyError, Certificates, FileWatch, NewPlan, ReconcileSettings, Reconciler, RevocationDesk,
+    reconciler, serve_admin, watch_files, watch_memory,
 };
 use crate::net::{BoundListener, DrainTrigger, MemoryPressure, drain};
 use crate::telemetry::{Missing, Readiness};
@@ -58,6 +58,7 @@ impl Origin {
 pub(super) struct Control {
     pub(super) reconcile: ReconcileSettings,
     pub(super) admin: Option<BoundListener>,
+    pub(super) revocations: Option<Arc<RevocationDesk>>,
     pub(super) shown: Arc<ArcSwap<String>>,
     pub(super) settings: Settings,
     pub(super) certificates: Certificates,
@@ -117,6 +118,9 @@ impl Control {
             metrics.memory_pressure.clone(),
         );
         alive::task("memory", &readiness, watching);
+        if let Some(desk) = self.revocations.clone() {
+            alive::task("revocations", &readiness, desk.keep_current());
+        }
         let (admin_drain, admin_watcher) = drain();
         let (admin_ended, admin_has_ended) = oneshot::channel();
         if let Some(listener) = self.admin {
@@ -124,6 +128,7 @@ impl Control {
                 metrics,
                 readiness: readiness.clone(),
                 config: Arc::clone(&self.shown),
+                revocations: self.revocations.clone(),
             };
             alive::task("admin", &readiness, async move {
                 if let Err(error) = serve_admin(&listener, admin, admin_watcher).await {
@@ -179,6 +184,7 @@ impl Fixed {
             forwarded_fields,
             client_certificate_field,
             dpop,
+            revocations,
             ..
         } = settings;
         #[cfg(feature = "authority")]
@@ -186,7 +192,7 @@ impl Fixed {
         #[cfg(not(feature = "authority"))]
         let authority = ();
         Self(format!(
-            "{authority:?} {listeners:?} {trusted_proxies:?} {forwarded_fields:?} {client_certificate_field:?} {dpop:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
+            "{authority:?} {listeners:?} {trusted_proxies:?} {forwarded_fields:?} {client_certificate_field:?} {dpop:?} {revocations:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
         ))
     }
 }
@@ -251,7 +257,7 @@ impl Reload {
                 watch.replace(files);
                 if Fixed::of(&settings) != self.fixed {
                     tracing::warn!(
-                        "listeners, trusted_proxies, forwarded_fields, client_certificate_field, dpop, admin, workers, limits, timeouts, token_cache, access_log and authority change with a restart only"
+                        "listeners, trusted_proxies, forwarded_fields, client_certificate_field, dpop, revocations, admin, workers, limits, timeouts, token_cache, access_log and authority change with a restart only"
                     );
                 }
                 match self.reconciler.apply(new_plan(&settings)).await {

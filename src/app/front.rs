@@ -54,6 +54,14 @@ pub(super) struct Serving {
 }
 
 impl Front {
+    /// Those whose connections are their clients'.
+    pub(super) fn speaks_for(&self) -> TrustedProxies {
+        match self.proxy_protocol {
+            Some(_) => self.proxies.clone(),
+            None => TrustedProxies::default(),
+        }
+    }
+
     /// Serves a connection from its first byte to its end.
     pub(super) async fn serve(&self, socket: ClientSocket, peer: SocketAddr, serving: Serving) {
         if self.tls.is_none() && self.proxy_protocol.is_none() {
@@ -99,7 +107,15 @@ impl Front {
             Err(ProxyError::Untrusted)
         };
         self.proxy_headers.count(&read.as_ref().err().copied());
-        Ok(read?.source.unwrap_or(peer))
+        // A proxy that speaks for itself is bounded by nothing but the number of all connections.
+        let Some(client) = read?.source else {
+            return Ok(peer);
+        };
+        if socket.is_of(client.ip()) {
+            Ok(client)
+        } else {
+            Err(ProxyError::TooMany)
+        }
     }
 
     async fn speak<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
@@ -145,7 +161,8 @@ impl ProxyHeaders {
 
     fn count(&self, error: &Option<ProxyError>) {
         match error {
-            None => self.ok.inc(),
+            // What is wrong then is not the header.
+            None | Some(ProxyError::TooMany) => self.ok.inc(),
             Some(ProxyError::Untrusted) => self.untrusted.inc(),
             Some(ProxyError::Malformed) => self.malformed.inc(),
             Some(ProxyError::TimedOut) => self.timed_out.inc(),

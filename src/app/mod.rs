@@ -9,6 +9,7 @@ mod authority_thread;
 mod control_thread;
 mod front;
 mod panics;
+mod shared;
 mod sockets;
 mod worker_thread;
 
@@ -24,23 +25,23 @@ use prometheus::IntCounter;
 use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Followed, Settings};
-use crate::control::{ApplyError, CertificateError, Certificates, ReconcileSettings, TlsListeners};
-use crate::definition::Secret;
-use crate::gateway::{GatewaySettings, Shared, VerifiedTokens};
+use crate::control::{
+    ApplyError, CertificateError, Certificates, ReconcileSettings, RevocationError, TlsListeners,
+};
 use crate::net::{
-    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, ListenerSettings, MemoryPressure,
-    Protocol, connections_for, drain, raise_open_files,
+    BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, ListenerSettings, Protocol,
+    connections_for, drain, raise_open_files,
 };
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
 use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
 use crate::telemetry::{AccessLog, DenialLines, Metrics, Readiness};
-use crate::token::ProofDesk;
 #[cfg(feature = "authority")]
 use authority_thread::{RunningAuthority, Told};
 pub use control_thread::Origin;
 use control_thread::{Control, Order};
 use front::{Front, ProxyHeaders};
+use shared::{revocations, shared};
 use sockets::Sockets;
 use worker_thread::WorkerThread;
 
@@ -79,6 +80,9 @@ pub enum StartError {
     /// The configuration is valid, but cannot be enforced.
     #[error("cannot apply the configuration: {0}")]
     Apply(#[from] ApplyError),
+    /// Nobody can say what was revoked.
+    #[error("revocations: {0}")]
+    Revocations(#[from] RevocationError),
     /// A definition that is followed does not fit the rest of the configuration.
     #[error("{0}")]
     Configuration(config::Faults),
@@ -124,7 +128,14 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
     let access_log = AccessLog::start(&settings.access_log, dropped, denials).map_err(system)?;
     let slots = slots(settings, metrics.connections_refused.clone());
     let memory = Arc::clone(slots.memory());
-    let shared = shared(settings, &metrics, access_log.clone(), Arc::clone(&memory))?;
+    let (revocations, desk) = revocations(settings, &metrics)?;
+    let shared = shared(
+        settings,
+        &metrics,
+        access_log.clone(),
+        Arc::clone(&memory),
+        revocations,
+    )?;
     let (publisher, reader) = handoff(nothing(settings)?);
     let (drain_trigger, drain_watcher) = drain();
     let (orders, received) = mpsc::unbounded_channel();
@@ -143,9 +154,9 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
                 followed: followed.clone(),
                 tell,
             };
-            Some(RunningAuthority::start(
-                authority, listener, tls, &readiness, told,
-            )?)
+            let running = RunningAuthority::start(authority, listener, tls, &readiness, told)?;
+            running.authority.count_with(&metrics);
+            Some(running)
         }
         _ => None,
     };
@@ -164,6 +175,7 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
             readiness: readiness.clone(),
         },
         admin: admin_listener,
+        revocations: desk,
         shown: Arc::new(ArcSwap::from_pointee(config::redacted(settings).to_string())),
         settings: settings.clone(),
         certificates,
@@ -340,43 +352,6 @@ fn slots(settings: &Settings, refused: IntCounter) -> Arc<ConnectionSlots> {
         );
     }
     ConnectionSlots::new(connections, settings.limits.connections_per_address, refused)
-}
-
-fn shared(
-    settings: &Settings,
-    metrics: &Metrics,
-    access_log: AccessLog,
-    memory: Arc<MemoryPressure>,
-) -> Result<Arc<Shared>, StartError> {
-    let tokens = VerifiedTokens::new(settings.token_cache_entries, metrics)
-        .ok_or_else(|| StartError::System("the system has no randomness".into()))?;
-    let proofs =
-        proof_desk(settings).ok_or_else(|| StartError::System("the system has no randomness".into()))?;
-    let gateway = GatewaySettings {
-        limits: settings.limits.clone(),
-        timeouts: settings.timeouts.clone(),
-    };
-    Ok(Shared::new(
-        gateway,
-        tokens,
-        proofs,
-        Arc::new(metrics.clone()),
-        access_log,
-        memory,
-    ))
-}
-
-/// Nonces are under a key of this process, where none is shared with others.
-fn proof_desk(settings: &Settings) -> Option<ProofDesk> {
-    let (mut memory_key, mut nonce_key) = ([0; 32], [0; 32]);
-    getrandom::fill(&mut memory_key).ok()?;
-    getrandom::fill(&mut nonce_key).ok()?;
-    let shared = settings.dpop.nonce_secret.as_ref().map(Secret::expose);
-    Some(ProofDesk::new(
-        &settings.dpop.proofs,
-        &memory_key,
-        shared.unwrap_or(&nonce_key),
-    ))
 }
 
 /// What workers read before the first plan: no route at all.

@@ -13,7 +13,7 @@ use super::alive;
 use super::front::{Front, Serving};
 use super::{StartError, system};
 use crate::gateway::{Shared, Worker};
-use crate::net::{BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, accept_loop};
+use crate::net::{BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, accept_from_proxies};
 use crate::snapshot::handoff::Reader;
 use crate::telemetry::Readiness;
 
@@ -76,6 +76,7 @@ impl WorkerThread {
             };
             let (worker, settings, drain) = (Rc::clone(&worker), Rc::clone(&settings), self.drain.clone());
             let front = Arc::clone(front);
+            let proxies = front.speaks_for();
             let on_connection = move |socket, peer| {
                 let front = Arc::clone(&front);
                 let serving = Serving {
@@ -86,7 +87,9 @@ impl WorkerThread {
                 tokio::task::spawn_local(async move { front.serve(socket, peer, serving).await });
             };
             let (slots, drain) = (Arc::clone(&self.slots), self.drain.clone());
-            tasks.spawn_local(accept_loop(listener, slots, drain, on_connection));
+            tasks.spawn_local(async move {
+                accept_from_proxies(listener, slots, &proxies, drain, on_connection).await;
+            });
         }
         // The sockets live as long as the accept loops: once a drain begins, clients are refused rather than kept waiting.
         self.listeners.clear();

@@ -7,11 +7,14 @@ mod api;
 #[cfg(feature = "authority")]
 mod authority;
 mod dpop;
+mod introspection;
 mod issuer;
 mod listener;
+mod revocations;
 mod route;
 mod step_up;
 mod trusted;
+mod tokens;
 mod upstream;
 
 #[cfg(test)]
@@ -20,10 +23,13 @@ pub(super) use api::{Api, Definition, Forward};
 #[cfg(feature = "authority")]
 pub(super) use authority::Authority;
 pub(super) use dpop::Dpop;
+pub(super) use introspection::{AssertionAlg, Authentication, Endpoint, Introspection};
 pub(super) use issuer::{Issuer, Jwks};
 pub(super) use listener::{Listener, Tls};
+pub(super) use revocations::{Push, Revocations};
 pub(super) use route::{Require, Route, Rule};
 pub(super) use step_up::{StepUp, StepUpRule, StepUpWord};
+pub(super) use tokens::{Elsewhere, Encoding, TokenFrom, Tokens};
 pub(super) use trusted::{Path, Paths, Trusted, TrustedIssuer};
 pub(super) use upstream::{Ejection, Health, Upstream, UpstreamServers, UpstreamTls};
 
@@ -54,6 +60,8 @@ pub(super) struct File {
     pub(super) client_certificate_field: Option<Placed<Word<CertificateField>>>,
     /// How proofs of possession are taken, where a definition asks for `dpop`.
     pub(super) dpop: Option<Dpop>,
+    /// Where revoked tokens are learnt of. Default: nowhere.
+    pub(super) revocations: Option<Placed<Revocations>>,
     /// Metrics, health and configuration. Default: 127.0.0.1:9901.
     pub(super) admin: Option<Admin>,
     /// Worker threads, 1 to 1024. Default: as many as there are processors.
@@ -94,6 +102,7 @@ impl Mirror for File {
         let forwarded_fields = keys.optional("forwarded_fields");
         let client_certificate_field = keys.optional("client_certificate_field");
         let dpop = keys.optional("dpop");
+        let revocations = keys.optional("revocations");
         let admin = keys.optional("admin");
         let workers = keys.optional("workers");
         let issuers = if keys.has("authority") {
@@ -118,6 +127,7 @@ impl Mirror for File {
             forwarded_fields,
             client_certificate_field,
             dpop,
+            revocations,
             admin,
             workers,
             issuers: issuers.unwrap_or_default(),
@@ -189,13 +199,17 @@ pub(super) struct Limits {
     pub(super) body_bytes: Option<Placed<Size>>,
     /// Open client connections. Default 10000, at most 100000.
     pub(super) connections: Option<Placed<u64>>,
-    /// Open connections of one client address; of IPv6, of one /64. Default: no such bound; at most 100000.
+    /// Open connections of one client address, that of a PROXY header where there is one; of IPv6, of one /64. Default:
+    /// no such bound; at most 100000.
     pub(super) connections_per_address: Option<Placed<u64>>,
     /// Requests of one connection before the client has to open another. Default 10000, at most 1000000000.
     pub(super) requests_per_connection: Option<Placed<u64>>,
     /// Bytes of a request body in each second that the client is waited for, after 5 seconds; 0B for any. Not asked of
     /// gRPC, nor once the upstream has begun to answer. Default 240B, at most 1MiB.
     pub(super) body_rate: Option<Placed<Size>>,
+    /// Bytes of a response in each second that the client does not take what is there, after 5 seconds; 0B for any.
+    /// Default 240B, at most 1MiB.
+    pub(super) response_rate: Option<Placed<Size>>,
     /// Streams that the client of one HTTP/2 connection may reset in 10 seconds. Default 200, at most 100000.
     pub(super) http2_resets: Option<Placed<u64>>,
     /// Concurrent streams of one HTTP/2 connection. Default 100, at most 250.
@@ -216,6 +230,7 @@ impl Mirror for Limits {
             connections_per_address: keys.optional("connections_per_address"),
             requests_per_connection: keys.optional("requests_per_connection"),
             body_rate: keys.optional("body_rate"),
+            response_rate: keys.optional("response_rate"),
             http2_resets: keys.optional("http2_resets"),
             http2_streams: keys.optional("http2_streams"),
             upstream_connections: keys.optional("upstream_connections"),

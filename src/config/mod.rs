@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use crate::control::IssuerSettings;
+use crate::control::{IssuerSettings, RevocationSettings};
 use crate::definition::{Place, Secret};
 use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{Expiry, Limits, ListenerSettings, Timeouts, TrustedProxies};
@@ -52,6 +52,8 @@ pub struct Settings {
     pub client_certificate_field: Option<CertificateField>,
     /// How proofs of possession are taken.
     pub dpop: DpopSettings,
+    /// Where revoked tokens are learnt of; `None`: nowhere.
+    pub revocations: Option<RevocationSettings>,
     /// Metrics, health and configuration. Default 127.0.0.1:9901; `None` where `admin: off`.
     pub admin: Option<SocketAddr>,
     /// Worker threads; `None`: as many as the process has processors.
@@ -120,6 +122,7 @@ pub fn load_with(path: &Path, sources: &dyn Sources) -> Result<Settings, Faults>
         forwarded_fields: resolved.forwarded_fields,
         client_certificate_field: resolved.client_certificate_field,
         dpop: resolved.dpop,
+        revocations: resolved.revocations,
         admin: resolved.admin,
         workers: resolved.workers,
         limits: resolved.limits,

@@ -4,18 +4,22 @@
 //! member is hidden until somebody decides to show it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::values::{show_period, show_size};
 use super::{DpopSettings, Settings};
-use crate::control::{IssuerSettings, KeySource};
+use crate::control::{IssuerSettings, KeySource, RevocationSettings};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
-use crate::policy::{Conditions, RequirementPlan};
-use crate::snapshot::{ApiPlan, IssuerPlan, RoutePlan, ServerAddress, UpstreamPlan, UpstreamProtocol};
+use crate::policy::{Conditions, RequirementPlan, TokenPlace};
+use crate::snapshot::{
+    ApiPlan, ClientAuthentication, IntrospectionEndpoint, IssuerPlan, RoutePlan, ServerAddress, UpstreamPlan,
+    UpstreamProtocol,
+};
 use crate::telemetry::AccessLogOutput;
-use crate::token::{ClaimPath, Unencrypted};
+use crate::token::{AudienceRule, ClaimPath, ProtocolForm, Unencrypted};
 
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
@@ -31,9 +35,10 @@ pub fn redacted(settings: &Settings) -> Value {
         "forwarded_fields": name(settings.forwarded_fields),
         "client_certificate_field": settings.client_certificate_field.map(name),
         "dpop": dpop(&settings.dpop),
+        "revocations": settings.revocations.as_ref().map(revocations),
         "admin": settings.admin.map_or(json!("off"), |address| json!({"address": address})),
         "workers": settings.workers,
-        "issuers": settings.issuers.iter().map(issuer).collect::<Value>(),
+        "issuers": settings.issuers.iter().map(|one| issuer(one, &settings.plan.apis)).collect::<Value>(),
         "apis": settings.plan.apis.iter().map(api).collect::<Value>(),
         "limits": limits(settings),
         "timeouts": timeouts(settings),
@@ -104,6 +109,18 @@ fn dpop(dpop: &DpopSettings) -> Value {
     })
 }
 
+fn revocations(revocations: &RevocationSettings) -> Value {
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    json!({
+        "file": revocations.file.as_ref().map(path),
+        "entries": revocations.entries,
+        "push": revocations.push.as_ref().map(|push| json!({
+            "secret": "[redacted]",
+            "store": push.store.as_ref().map(path),
+        })),
+    })
+}
+
 fn limits(settings: &Settings) -> Value {
     let limits = &settings.limits;
     let bytes = |bytes: usize| show_size(u64::try_from(bytes).unwrap_or(u64::MAX));
@@ -117,6 +134,7 @@ fn limits(settings: &Settings) -> Value {
         "connections_per_address": limits.connections_per_address,
         "requests_per_connection": limits.requests_per_connection,
         "body_rate": show_size(limits.body_rate.into()),
+        "response_rate": show_size(limits.response_rate.into()),
         "http2_resets": limits.http2_resets,
         "http2_streams": limits.http2_streams,
         "upstream_connections": limits.upstream_connections,
@@ -138,7 +156,12 @@ fn timeouts(settings: &Settings) -> Value {
     })
 }
 
-fn issuer(issuer: &IssuerSettings) -> Value {
+fn issuer(issuer: &IssuerSettings, apis: &[ApiPlan]) -> Value {
+    // One that no API asks is not shown: nothing comes of it.
+    let mut asked = apis
+        .iter()
+        .filter_map(|api| Some(&api.introspection.as_ref()?.endpoint));
+    let endpoint = asked.find(|endpoint| *endpoint.issuer == *issuer.issuer);
     let jwks = &issuer.jwks;
     let keys = match &issuer.source {
         None => json!("none needed"),
@@ -159,6 +182,32 @@ fn issuer(issuer: &IssuerSettings) -> Value {
             "ca": jwks.ca.as_ref().map(|path| path.to_string_lossy()),
             "allow_http": jwks.allow_http,
         },
+        "introspection": endpoint.map(introspection_endpoint),
+    })
+}
+
+fn introspection_endpoint(endpoint: &Arc<IntrospectionEndpoint>) -> Value {
+    let (authentication, key) = match &endpoint.authentication {
+        ClientAuthentication::Basic(_) => ("client_secret_basic", None),
+        ClientAuthentication::Post(_) => ("client_secret_post", None),
+        ClientAuthentication::PrivateKey { key, audience } => ("private_key_jwt", Some((key, audience))),
+    };
+    json!({
+        "endpoint": endpoint.address.as_deref().unwrap_or("discovery"),
+        "client_id": endpoint.client_id,
+        "authentication": authentication,
+        "client_secret": key.is_none().then_some("[redacted]"),
+        "private_key": key.map(|_| "[redacted]"),
+        "signing_alg": key.map(|(key, _)| key.alg().name()),
+        "assertion_audience": key.map(|(_, audience)| audience),
+        "ttl": show_period(endpoint.ttl),
+        "negative_ttl": show_period(endpoint.negative_ttl),
+        "timeout": show_period(endpoint.timeout),
+        "concurrency": endpoint.concurrency,
+        "max_waiting": endpoint.waiting,
+        "failures": endpoint.failures,
+        "cooldown": show_period(endpoint.cooldown),
+        "allow_http": endpoint.allow_http,
     })
 }
 
@@ -175,11 +224,16 @@ fn api(api: &ApiPlan) -> Value {
         // What names a key is no secret.
         "decryption_keys": api.encryption.as_ref().map(|encryption| encryption.keys.thumbprints().collect::<Vec<_>>()),
         "accept_unencrypted": api.encryption.as_ref().map(|encryption| encryption.unencrypted == Unencrypted::Accept),
+        "introspection": api.introspection.as_ref().map(|introspection| json!({
+            "tokens": name(introspection.tokens),
+            "require_audience": introspection.audience == AudienceRule::Required,
+        })),
         "hosts": api.hosts,
         "public_url": api.public_url,
         "mode": name(api.mode),
         "leeway": show_period(api.leeway),
         "max_age": api.max_age.map(show_period),
+        "tokens": {"from": token_places(&api.token_places)},
         "upstream": upstream(&api.upstream),
         "forward": {"token": name(api.forward.token), "identity_headers": headers},
         "cors_preflight": name(api.forward.cors_preflight),
@@ -216,6 +270,27 @@ fn trusted(api: &ApiPlan, issuer: &IssuerPlan) -> Value {
         "subject_from": text(&reading.subject),
         "token_id_from": text(&reading.token_id),
     })
+}
+
+/// No place says `authorization`.
+fn token_places(places: &[TokenPlace]) -> Value {
+    let place = |place: &TokenPlace| match place {
+        TokenPlace::Authorization => json!("authorization"),
+        TokenPlace::Header { name, scheme } => json!({"header": name.as_str(), "scheme": scheme}),
+        TokenPlace::Cookie { name, origins } => json!({"cookie": name, "origins": origins}),
+        TokenPlace::WebSocketProtocol(ProtocolForm::After(marker)) => json!({"websocket_protocol": marker}),
+        TokenPlace::WebSocketProtocol(ProtocolForm::Prefix(prefix)) => {
+            json!({"websocket_prefix": prefix, "encoding": "plain"})
+        }
+        TokenPlace::WebSocketProtocol(ProtocolForm::EncodedPrefix(prefix)) => {
+            json!({"websocket_prefix": prefix, "encoding": "base64url"})
+        }
+        TokenPlace::Query(name) => json!({"query": name}),
+    };
+    match places {
+        [] => json!(["authorization"]),
+        places => places.iter().map(place).collect(),
+    }
 }
 
 fn upstream(upstream: &UpstreamPlan) -> Value {

@@ -9,16 +9,20 @@ mod authority;
 mod definition;
 mod dpop;
 mod encryption;
+mod introspection;
 mod issuer;
 mod listener;
 mod requirement;
+mod revocations;
 mod route;
 mod step_up;
 mod trusted;
+mod tokens;
 mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::DpopSettings;
@@ -27,12 +31,12 @@ use super::bounds::{SHORTEST, count, period, size};
 use super::faults::Fault;
 #[cfg(feature = "authority")]
 use super::file::Issuer;
-use super::file::{AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
+use super::file::{self, AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
-use crate::control::IssuerSettings;
+use crate::control::{IssuerSettings, RevocationSettings};
 use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{self, Expiry, ListenerSettings, TrustedProxies};
-use crate::snapshot::Plan;
+use crate::snapshot::{IntrospectionEndpoint, Plan};
 use crate::telemetry::{AccessLogOutput, AccessLogSettings};
 
 /// Everything of `Settings` but the files, which are known only at the end.
@@ -43,6 +47,7 @@ pub(super) struct Resolved {
     pub(super) forwarded_fields: ForwardedFields,
     pub(super) client_certificate_field: Option<CertificateField>,
     pub(super) dpop: DpopSettings,
+    pub(super) revocations: Option<RevocationSettings>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) workers: Option<NonZeroUsize>,
     pub(super) limits: net::Limits,
@@ -90,7 +95,13 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         expiries.extend(valid);
         authority
     });
-    let apis = api::apis(&file.apis, &written, &own, files, faults);
+    let endpoints = introspection::endpoints(&written, files, faults);
+    let known = Known {
+        issuers: &written,
+        endpoints: &endpoints,
+        own: &own,
+    };
+    let apis = api::apis(&file.apis, &known, files, faults);
     let issuers = issuer::with_sources(issuers, &apis);
     let plan = Plan {
         issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
@@ -101,6 +112,7 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
     Resolved {
         client_certificate_field,
         dpop: dpop::dpop(file.dpop.as_ref(), files, faults),
+        revocations: revocations::revocations(file, files, faults),
         listeners,
         expiries,
         trusted_proxies,
@@ -122,6 +134,13 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
 struct Own {
     listeners: Vec<SocketAddr>,
     admin: Option<SocketAddr>,
+}
+
+/// What APIs are held against.
+struct Known<'a> {
+    issuers: &'a [file::Issuer],
+    endpoints: &'a [Arc<IntrospectionEndpoint>],
+    own: &'a Own,
 }
 
 fn admin(
@@ -186,6 +205,15 @@ fn limits(written: Option<&Limits>, faults: &mut Vec<Fault>) -> net::Limits {
     let rate = written.body_rate.as_ref();
     let rate = size("body_rate", rate, limits.body_rate.into(), (0, 1 << 20), faults);
     limits.body_rate = u32::try_from(rate).unwrap_or(limits.body_rate);
+    let rate = written.response_rate.as_ref();
+    let rate = size(
+        "response_rate",
+        rate,
+        limits.response_rate.into(),
+        (0, 1 << 20),
+        faults,
+    );
+    limits.response_rate = u32::try_from(rate).unwrap_or(limits.response_rate);
     counts(written, &mut limits, faults);
     limits
 }

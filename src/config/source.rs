@@ -106,6 +106,18 @@ impl<'s> Files<'s> {
         Some(content)
     }
 
+    /// The content of a file that is no part of the configuration: it is not watched with it. `None` also where it is
+    /// larger than any file of a configuration, which is left to whoever reads it in the end.
+    pub(super) fn peek(&self, path: &Path, place: &Place, faults: &mut Vec<Fault>) -> Option<Vec<u8>> {
+        let read = self.sources.file(path).map_err(|error| {
+            let message = format!("cannot read {}: {}", path.display(), reason(&error));
+            faults.push(Fault::new(place, message));
+        });
+        let is_whole =
+            |content: &Vec<u8>| u64::try_from(content.len()).is_ok_and(|bytes| bytes <= LARGEST_FILE);
+        read.ok().filter(is_whole)
+    }
+
     /// A followed definition as a document; its places name the identifier.
     pub(super) fn followed(&mut self, identifier: &str) -> Option<Arc<Node>> {
         let definition = self.sources.followed(identifier)?;

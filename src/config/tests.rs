@@ -3,8 +3,11 @@
 #[cfg(feature = "authority")]
 mod authority;
 mod encryption;
+mod introspection;
 mod issuers;
 mod listeners;
+mod tokens;
+mod revocations;
 
 use std::collections::HashMap;
 use std::io;
@@ -151,7 +154,7 @@ apis:
           claims: {{org_id: [org_1, org_2], level: 7, vip: true}}
           clients: [c1]
           step_up: {{within: 15m, methods: [mfa], acr: [gold]}}
-limits: {{header_bytes: 64KiB, headers: 200, uri_bytes: 16KiB, token_bytes: 24KiB, body_bytes: 1MiB, connections: 100000, connections_per_address: 100, requests_per_connection: 1000000000, body_rate: 0B, http2_resets: 100000, http2_streams: 250, upstream_connections: 1}}
+limits: {{header_bytes: 64KiB, headers: 200, uri_bytes: 16KiB, token_bytes: 24KiB, body_bytes: 1MiB, connections: 100000, connections_per_address: 100, requests_per_connection: 1000000000, body_rate: 0B, response_rate: 1MiB, http2_resets: 100000, http2_streams: 250, upstream_connections: 1}}
 timeouts: {{first_byte: 1s, header: 60s, idle: 2s, connection_age: 30d, body: 3s, stream_idle: 1h, drain: 4s, pre_drain: 0s}}
 token_cache: {{entries: 0}}
 access_log: {{output: logs/access.json, identities: plain}}
@@ -183,9 +186,10 @@ access_log: {{output: logs/access.json, identities: plain}}
             settings.limits.connections_per_address,
             settings.limits.requests_per_connection,
             settings.limits.body_rate,
+            settings.limits.response_rate,
             settings.limits.http2_resets
         ),
-        (Some(100), 1_000_000_000, 0, 100_000)
+        (Some(100), 1_000_000_000, 0, 1 << 20, 100_000)
     );
     assert_eq!(settings.timeouts.connection_age, Duration::from_secs(30 * 86_400));
     assert_eq!(settings.timeouts.header, Duration::from_secs(60));
@@ -1023,6 +1027,7 @@ fn examples_are_valid_and_fit_the_schema() {
         "auth0.yaml",
         "bound-tokens.yaml",
         "hs256.yaml",
+        "opaque-tokens.yaml",
         "report-mode.yaml",
         "several-issuers.yaml",
         "streams.yaml",

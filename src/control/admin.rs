@@ -1,6 +1,7 @@
-//! The admin listener: `/metrics`, `/livez`, `/readyz`, `/config`.
+//! The admin listener: `/metrics`, `/livez`, `/readyz`, `/config`, and `/revocations` where it was asked for.
 //!
-//! Runs on the control runtime, so that a large scrape never slows a request. It shows and changes nothing; the
+//! Runs on the control runtime, so that a large scrape never slows a request. It shows and, but for revocations, changes
+//! nothing; the
 //! configuration that it shows was redacted by `config`. It binds to loopback unless it is told otherwise, and there it
 //! answers only requests whose `Host` is this machine: a web page that has its name resolve to 127.0.0.1 (DNS rebinding)
 //! sends its own name.
@@ -15,12 +16,15 @@ use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use prometheus::IntCounter;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
+use super::push::revocations;
+use super::revocations::RevocationDesk;
 use crate::net::{
     BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, Limits, Protocol, Timeouts,
     accept_loop, serve_connection,
@@ -36,6 +40,8 @@ pub struct Admin {
     pub readiness: Readiness,
     /// For `/config`: JSON without secrets, replaced with each reload.
     pub config: Arc<ArcSwap<String>>,
+    /// For `/revocations`.
+    pub revocations: Option<Arc<RevocationDesk>>,
 }
 
 /// Serves until the drain begins. Must run on the control runtime.
@@ -55,9 +61,9 @@ pub async fn serve_admin(listener: &BoundListener, admin: Admin, drain: DrainWat
     accept_loop(listener, slots, drain, move |stream, peer| {
         let (admin, settings, watcher) = (Arc::clone(&admin), Arc::clone(&settings), watcher.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-                let response = admin.answer(&request, hosts);
-                async { Ok::<_, Infallible>(response) }
+            let service = service_fn(move |request: Request<Incoming>| {
+                let admin = Arc::clone(&admin);
+                async move { Ok::<_, Infallible>(admin.serve(request, hosts).await) }
             });
             let serving = serve_connection(stream, Protocol::Http1, &settings, service, watcher);
             if let Ok(end) = timeout(CONNECTION_LIFE, serving).await {
@@ -70,6 +76,23 @@ pub async fn serve_admin(listener: &BoundListener, admin: Admin, drain: DrainWat
 }
 
 impl Admin {
+    async fn serve(&self, request: Request<Incoming>, hosts: Hosts) -> Response<Full<Bytes>> {
+        let desk = self
+            .revocations
+            .as_ref()
+            .filter(|_| request.uri().path() == "/revocations" && hosts.allow(&request));
+        match desk {
+            None => self.answer(&request, hosts),
+            Some(desk) => {
+                let told = revocations(desk, request).await;
+                let mut told = told.unwrap_or_else(|| text(StatusCode::NOT_FOUND, "nobody may push here\n"));
+                let no_store = http::HeaderValue::from_static("no-store");
+                told.headers_mut().insert(CACHE_CONTROL, no_store);
+                told
+            }
+        }
+    }
+
     fn answer<B>(&self, request: &Request<B>, hosts: Hosts) -> Response<Full<Bytes>> {
         if !hosts.allow(request) {
             return text(
@@ -123,7 +146,7 @@ fn is_read(method: &Method) -> bool {
 }
 
 /// hyper leaves the body of an answer to HEAD away by itself.
-fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+pub(super) fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = status;
     response
@@ -180,7 +203,7 @@ impl Hosts {
     }
 }
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 /// At a time.
 const CONNECTIONS: usize = 64;
 /// A scraper that keeps its connection makes a new one now and then; a stuck one does not hold a place for ever.
@@ -200,6 +223,7 @@ mod tests {
             metrics: Metrics::new(&Registry::new(), &["ok"]).unwrap(),
             readiness: Readiness::new(),
             config: Arc::new(ArcSwap::from_pointee(r#"{"secret":"[redacted]"}"#.into())),
+            revocations: None,
         }
     }
 

@@ -8,6 +8,8 @@ mod jwks;
 mod watch;
 mod certificates;
 mod memory;
+mod revocations;
+mod push;
 mod admin;
 #[cfg(test)]
 mod tests;
@@ -17,5 +19,6 @@ pub use certificates::{CertificateError, Certificates, TlsListeners};
 pub use jwks::fetch_keys;
 pub use memory::watch_memory;
 pub use reconcile::{ApplyError, NewPlan, ReconcileSettings, Reconciler, reconciler};
-pub use settings::{IssuerSettings, JwksSettings, KeySource};
+pub use revocations::{RevocationDesk, RevocationError, read as read_revocations};
+pub use settings::{IssuerSettings, JwksSettings, KeySource, PushSettings, RevocationSettings};
 pub use watch::{FileChanges, FileWatch, watch_files};

@@ -1,7 +1,29 @@
-//! What `config` fills in for the fetching of keys.
+//! What `config` fills in for the fetching of keys and for lists of revoked tokens.
 
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::definition::Secret;
+
+/// Where revoked tokens are learnt of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevocationSettings {
+    /// A file with entries; read again when it changes.
+    pub file: Option<PathBuf>,
+    /// The most entries, of the file and pushed together.
+    pub entries: usize,
+    /// Entries that are pushed to the admin listener; `None`: none are taken.
+    pub push: Option<PushSettings>,
+}
+
+/// Who may push, and where what is pushed is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushSettings {
+    /// What whoever pushes has to show.
+    pub secret: Secret,
+    /// `None`: it is gone with a restart.
+    pub store: Option<PathBuf>,
+}
 
 /// A trusted issuer and where its keys come from.
 #[derive(Clone, Debug, PartialEq, Eq)]

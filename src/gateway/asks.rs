@@ -16,6 +16,7 @@ use super::grpc::Dialect;
 use super::record::Record;
 use super::service::unix_now;
 use super::upgrade::{Handshake, TunnelTimes};
+use super::vigil::Vigil;
 use super::worker::Worker;
 use crate::policy::{Mode, OnExpiry, Permit, Reason, Route, RouteTable, Upgrade};
 use crate::token::UnixSeconds;
@@ -28,6 +29,8 @@ pub(super) struct Asks {
     pub(super) call_time: Option<Duration>,
     /// Until when the token is good, where that ends a stream.
     good_until: Option<UnixSeconds>,
+    /// Watches over what goes on, where the token may be revoked.
+    pub(super) vigil: Option<Box<Vigil>>,
 }
 
 impl Asks {
@@ -37,7 +40,7 @@ impl Asks {
         body: &Incoming,
         dialect: Dialect,
         route: &Route,
-        good_until: Option<UnixSeconds>,
+        (good_until, vigil): (Option<UnixSeconds>, Option<Box<Vigil>>),
     ) -> Result<Self, Reason> {
         Ok(Self {
             handshake: match route.upgrade {
@@ -46,6 +49,7 @@ impl Asks {
             },
             call_time: dialect.call_time(&parts.headers)?,
             good_until,
+            vigil,
         })
     }
 
@@ -62,7 +66,7 @@ impl Asks {
             good_until: self.good_until(),
         };
         match self.handshake {
-            Some(handshake) => handshake.accept(worker, forwarded, times, record),
+            Some(handshake) => handshake.accept(worker, forwarded, (times, self.vigil), record),
             // Nobody has asked for another protocol.
             None => Err(record),
         }

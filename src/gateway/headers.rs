@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
 use super::client::{Provenance, X_REQUEST_ID};
+use super::places::Taken;
 use super::request_id::RequestId;
 use super::sanitize::host_value;
 use crate::policy::Permit;
@@ -92,7 +93,7 @@ pub(super) fn connection_is_sound(fields: &HeaderMap) -> bool {
     })
 }
 
-/// Makes the head of a client's request that of the upstream request.
+/// Makes the head of a client's request that of the upstream request. Returns what the answer needs for it.
 pub(super) fn to_upstream(
     parts: &mut Parts,
     snapshot: &Snapshot,
@@ -100,7 +101,7 @@ pub(super) fn to_upstream(
     permit: &Permit,
     source: &Provenance,
     request_id: &RequestId,
-) {
+) -> Option<Box<Taken>> {
     let wants_trailers = parts
         .headers
         .get(TE)
@@ -109,6 +110,10 @@ pub(super) fn to_upstream(
     remove_where(&mut parts.headers, |name| {
         is_ours(name) || *name == EXPECT || snapshot.is_reserved(name)
     });
+    let taken = target
+        .places
+        .as_deref()
+        .map(|places| Taken::from(parts, places, target.token, permit));
     if target.token == TokenForwarding::Strip {
         parts.headers.remove(AUTHORIZATION);
         // A proof is of no use without its token.
@@ -141,6 +146,7 @@ pub(super) fn to_upstream(
     if let Some(principal) = permit.principal() {
         insert_identity(fields, target, principal);
     }
+    taken
 }
 
 /// Makes the head of an upstream's response that of ours.

@@ -1,8 +1,8 @@
 //! The data plane: one request from head to response. With `net`, the only async code on a request's path.
 //!
 //! Read `service` first. A worker is one thread: nothing in here is shared between workers but the snapshot, the caches
-//! of tokens, the threads that decrypt, metrics and the access log. It must never write the snapshot, and never do I/O other than
-//! forwarding.
+//! of tokens, the threads that decrypt, the desks where issuers are asked about tokens, metrics and the access log. It
+//! must never write the snapshot, and never do I/O other than forwarding and those questions.
 
 mod asks;
 mod body;
@@ -14,7 +14,9 @@ mod forward;
 mod grpc;
 mod headers;
 mod hex;
+mod introspection;
 mod pace;
+mod places;
 mod pool;
 mod record;
 mod refused;
@@ -30,12 +32,14 @@ mod upgrade;
 mod upstream;
 mod verdict;
 mod verified;
+mod vigil;
 mod websocket;
 mod worker;
 
 pub use body::{BodyError, ResponseBody};
 pub use certificate::CertificateField;
 pub use client::{Connection, ForwardedFields};
+pub use introspection::introspect_once;
 pub use sanitize::SanitizedHead;
 pub use serving::Serving;
 pub use verified::VerifiedTokens;

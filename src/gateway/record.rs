@@ -143,6 +143,15 @@ impl Record {
             .observe(elapsed.as_secs_f64());
     }
 
+    /// A request waited for what an issuer says of its token.
+    pub(super) fn waited_for_introspection(&self, elapsed: Duration) {
+        self.worker
+            .shared
+            .metrics
+            .stage(Stage::Introspect)
+            .observe(elapsed.as_secs_f64());
+    }
+
     /// The request is refused.
     pub(super) fn refused(&mut self, view: &Rc<View>, denial: &Denial) {
         self.decided_on(

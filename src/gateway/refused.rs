@@ -85,11 +85,15 @@ fn is_final(error: &TokenError) -> bool {
         | TokenError::EncryptionMismatch
         | TokenError::Unencrypted
         | TokenError::Sealed(_)
+        | TokenError::Opaque(_)
+        | TokenError::Inactive
         | TokenError::IssuerMismatch
         | TokenError::KeysUnavailable { .. }
         | TokenError::UnknownKid { .. }
         | TokenError::NotYetValid
         | TokenError::IssuedInFuture
+        // An entry may be taken back.
+        | TokenError::Revoked
         | TokenError::Proof(_) => false,
     }
 }

@@ -177,7 +177,10 @@ impl RequestStream {
         } else if let Some(trailers) = frame.trailers_mut() {
             let snapshot = &self.snapshot;
             clean_trailers(trailers, |name: &HeaderName| {
-                is_forbidden_trailer(name) || snapshot.is_reserved(name) || name.as_str().contains('_')
+                is_forbidden_trailer(name)
+                    || snapshot.token_headers.contains(name)
+                    || snapshot.is_reserved(name)
+                    || name.as_str().contains('_')
             });
         }
         Poll::Ready(Some(Ok(frame)))

@@ -72,6 +72,7 @@ impl<'a> SanitizedHead<'a> {
             method: &self.parts.method,
             authority: self.authority,
             path: self.parts.uri.path(),
+            query: self.parts.uri.query(),
             headers: &self.parts.headers,
         }
     }

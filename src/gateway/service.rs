@@ -28,6 +28,7 @@ use super::stream::{StreamEnd, is_stream};
 use super::upgrade::Handshake;
 use super::verdict::{Judged, Verdict, Waiting, denial};
 use super::verified::{CachedVerifier, OpenedVerifier};
+use super::vigil::Vigil;
 use super::worker::{View, Worker};
 use crate::policy::{Decision, Denial, Permit, Reason, RouteId, decide};
 use crate::snapshot::handoff::MissAnswer;
@@ -142,10 +143,10 @@ impl Worker {
             return Judged::Now(Verdict::new(view, decision));
         };
         if denial.sealed().is_some() {
-            return Judged::Later(Waiting::Opening(Box::new(Verdict {
-                retry_after: Some(1),
-                ..Verdict::new(view, decision)
-            })));
+            return Judged::Later(Waiting::Opening(Box::new(Verdict::new(view, decision))));
+        }
+        if denial.opaque().is_some() {
+            return Judged::Later(Waiting::Introspection(Box::new(Verdict::new(view, decision))));
         }
         let asked = denial.key_miss().and_then(|miss| {
             let answer = view.snapshot.misses(miss.issuer)?.ask(miss.kid, Instant::now());
@@ -168,6 +169,7 @@ impl Worker {
         match waiting {
             Waiting::Fetch(fetches) => self.decide_again(fetches, None, head, record).await,
             Waiting::Opening(full) => self.open_and_decide(*full, head, record).await,
+            Waiting::Introspection(full) => self.introspect_and_decide(*full, head, record).await,
         }
     }
 
@@ -224,12 +226,13 @@ impl Worker {
         decide(&view.snapshot.table, head.request_head(), &verifier, unix_now())
     }
 
-    fn verifier<'a>(&'a self, view: &View, head: SanitizedHead<'a>) -> CachedVerifier<'a> {
+    pub(super) fn verifier<'a>(&'a self, view: &View, head: SanitizedHead<'a>) -> CachedVerifier<'a> {
         CachedVerifier {
             tokens: &self.shared.tokens,
             recent: &self.recent,
             generation: view.snapshot.generation,
             proofs: &self.shared.proofs,
+            revocations: &self.shared.revocations,
             head,
         }
     }
@@ -265,7 +268,8 @@ impl Worker {
             return Serving::now(failed(Reason::BodyTooLarge, route_id, &view, &reply, record));
         }
         let good_until = asks::good_until(table, route, &permit);
-        let asks = match Asks::read(&mut parts, &body, reply.dialect, route, good_until) {
+        let vigil = Vigil::over(&self.shared.revocations, route, &permit);
+        let mut asks = match Asks::read(&mut parts, &body, reply.dialect, route, (good_until, vigil)) {
             Ok(asks) => asks,
             Err(reason) => {
                 discard(body, &self.deadlines);
@@ -278,7 +282,7 @@ impl Worker {
         };
         let source =
             source.unwrap_or_else(|| Box::new(Provenance::of(&connection, &parts.headers, || self.random())));
-        headers::to_upstream(
+        let taken = headers::to_upstream(
             &mut parts,
             &view.snapshot,
             target,
@@ -313,7 +317,7 @@ impl Worker {
                     in_time.unwrap_or(Err(Failed::too_late(chosen)))
                 }
             };
-            match forwarded {
+            let mut response = match forwarded {
                 Ok(forwarded) if forwarded.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     record.went_to(&servers, forwarded.server);
                     let opened =
@@ -334,7 +338,7 @@ impl Worker {
                         end = Some(StreamEnd::new(
                             reply.dialect,
                             call,
-                            asks.good_until(),
+                            (asks.good_until(), asks.vigil.take()),
                             &self.deadlines,
                         ));
                     }
@@ -357,7 +361,11 @@ impl Worker {
                     record.went_to(&servers, server);
                     failed(reason, route_id, &view, &reply, record)
                 }
+            };
+            if let Some(taken) = taken {
+                taken.complete(response.status(), response.headers_mut());
             }
+            response
         }))
     }
 }

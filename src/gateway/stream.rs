@@ -12,6 +12,7 @@ use hyper::body::{Body as _, Incoming};
 
 use super::deadline::{Deadline, Deadlines};
 use super::grpc::Dialect;
+use super::vigil::{Vigil, Watch};
 use crate::policy::Reason;
 
 /// Until when a response may go on, whatever its upstream still sends, and in which form its client is told.
@@ -19,6 +20,8 @@ use crate::policy::Reason;
 pub(super) struct StreamEnd {
     pub(super) dialect: Dialect,
     deadlines: Vec<(Deadline, Reason)>,
+    /// Done when the token is revoked; `None` where no list could do that.
+    revoked: Option<Watch>,
 }
 
 /// Whether a response is a stream.
@@ -36,11 +39,12 @@ fn is_event_stream(fields: &HeaderMap) -> bool {
 }
 
 impl StreamEnd {
-    /// `call` is when the client gives up (`grpc-timeout`), `good_until` when the token expires.
+    /// `call` is when the client gives up (`grpc-timeout`), `good_until` when the token expires, `vigil` tells when
+    /// it is revoked.
     pub(super) fn new(
         dialect: Dialect,
         call: Option<Deadline>,
-        good_until: Option<Instant>,
+        (good_until, vigil): (Option<Instant>, Option<Box<Vigil>>),
         deadlines: &Rc<Deadlines>,
     ) -> Box<Self> {
         let now = Instant::now();
@@ -52,11 +56,17 @@ impl StreamEnd {
         Box::new(Self {
             dialect,
             deadlines: ends.into_iter().flatten().collect(),
+            revoked: vigil.map(Watch::new),
         })
     }
 
     /// Why it is over, if it is. The task is woken when that changes.
     pub(super) fn is_over(&self, cx: &mut Context<'_>) -> Option<Reason> {
+        if let Some(revoked) = &self.revoked
+            && revoked.is_over(cx)
+        {
+            return Some(Reason::Revoked);
+        }
         self.deadlines
             .iter()
             .find(|(deadline, _)| deadline.is_over(cx))

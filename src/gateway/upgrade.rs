@@ -29,6 +29,7 @@ use super::forward::Forwarded;
 use super::headers;
 use super::record::Record;
 use super::upstream::Held;
+use super::vigil::{Vigil, revoked};
 use super::websocket::{Asked, CloseCode, FramePosition, WEBSOCKET, has_agreed};
 use super::worker::Worker;
 use crate::policy::Reason;
@@ -84,7 +85,7 @@ impl Handshake {
         self,
         worker: &Rc<Worker>,
         forwarded: Forwarded,
-        times: TunnelTimes,
+        (times, vigil): (TunnelTimes, Option<Box<Vigil>>),
         mut record: Record,
     ) -> Result<Response<ResponseBody>, Record> {
         let Forwarded {
@@ -98,6 +99,7 @@ impl Handshake {
             worker: Rc::clone(worker),
             flow: Rc::default(),
             times,
+            vigil,
             record,
             held,
         };
@@ -121,6 +123,7 @@ struct Tunnel {
     worker: Rc<Worker>,
     flow: Rc<Flow>,
     times: TunnelTimes,
+    vigil: Option<Box<Vigil>>,
     record: Record,
     /// Its place among the connections of the upstream.
     held: Held,
@@ -152,13 +155,14 @@ impl Default for Flow {
 impl Tunnel {
     async fn run(mut self, client: OnUpgrade, upstream: OnUpgrade) {
         let metrics = &self.worker.shared.metrics;
+        let vigil = self.vigil.take();
         let opening = self.worker.deadlines.after(OPENING, Instant::now());
         let opened = opening.limit(async { tokio::try_join!(client, upstream) }).await;
         drop(opening);
         let end = match opened {
             Some(Ok((client, upstream))) => {
                 metrics.upgrades_open.inc();
-                let end = self.carry(client, upstream).await;
+                let end = self.carry(client, upstream, vigil).await;
                 metrics.upgrades_open.dec();
                 end
             }
@@ -169,6 +173,7 @@ impl Tunnel {
         let ended_by = match end {
             TunnelEnd::Closed | TunnelEnd::Idle | TunnelEnd::Drained | TunnelEnd::Broken => None,
             TunnelEnd::Expired => Some(Reason::Expired),
+            TunnelEnd::Revoked => Some(Reason::Revoked),
         };
         self.record
             .tunnelled(self.flow.from_client.get(), self.flow.to_client.get(), ended_by);
@@ -176,7 +181,7 @@ impl Tunnel {
     }
 
     /// Copies until something ends it, and says goodbye where neither side did.
-    async fn carry(&self, client: Upgraded, upstream: Upgraded) -> TunnelEnd {
+    async fn carry(&self, client: Upgraded, upstream: Upgraded, vigil: Option<Box<Vigil>>) -> TunnelEnd {
         let mut client = Side::new(client, &self.flow, &self.flow.to_client);
         let mut upstream = Side::new(upstream, &self.flow, &self.flow.from_client);
         let end = {
@@ -186,12 +191,12 @@ impl Tunnel {
                 BUFFER,
                 BUFFER
             ));
-            self.watch(copying).await
+            self.watch(copying, pin!(revoked(vigil))).await
         };
         let code = match end {
             TunnelEnd::Closed | TunnelEnd::Broken => return end,
             TunnelEnd::Idle | TunnelEnd::Drained => CloseCode::GoingAway,
-            TunnelEnd::Expired => CloseCode::PolicyViolation,
+            TunnelEnd::Expired | TunnelEnd::Revoked => CloseCode::PolicyViolation,
         };
         let mut mask = [0; 4];
         // Whether it is random or not, the payload is known.
@@ -204,7 +209,11 @@ impl Tunnel {
     }
 
     /// Polls the copying beside everything that may end it before.
-    async fn watch(&self, mut copying: Pin<&mut impl Future<Output = io::Result<(u64, u64)>>>) -> TunnelEnd {
+    async fn watch(
+        &self,
+        mut copying: Pin<&mut impl Future<Output = io::Result<(u64, u64)>>>,
+        mut revoked: Pin<&mut impl Future<Output = ()>>,
+    ) -> TunnelEnd {
         let drain = &self.worker.drain;
         let mut deadline = self.worker.deadlines.after(self.times.idle, Instant::now());
         let mut cut = None;
@@ -218,14 +227,15 @@ impl Tunnel {
             let step = async {
                 tokio::select! {
                     biased;
-                    copied = copying.as_mut() => Some(copied),
+                    () = revoked.as_mut() => Some(Err(TunnelEnd::Revoked)),
+                    copied = copying.as_mut() => Some(copied.map_err(|_broken| TunnelEnd::Broken)),
                     () = drain.begun(), if cut.is_none() => None,
                     () = self.flow.half_closed.notified() => None,
                 }
             };
             match deadline.limit(step).await {
                 Some(Some(Ok(_))) => return TunnelEnd::Closed,
-                Some(Some(Err(_))) => return TunnelEnd::Broken,
+                Some(Some(Err(end))) => return end,
                 Some(None) if cut.is_none() && drain.is_draining() => {
                     cut = Some(before_the_end(drain.deadline()));
                 }

@@ -1,6 +1,6 @@
 //! What comes of looking at a request: a verdict, or something to wait for before the next look.
 //!
-//! `service` and `decryption` make these values and act on them; nothing is decided here.
+//! `service`, `decryption` and `introspection` make these values and act on them; nothing is decided here.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ pub(super) enum Waiting {
     Fetch(watch::Receiver<u64>),
     /// The token is encrypted. What the request is told if nobody can open it.
     Opening(Box<Verdict>),
+    /// The token is opaque. What the request is told if its issuer cannot be asked.
+    Introspection(Box<Verdict>),
 }
 
 /// A decision and the view that it belongs to.

@@ -14,9 +14,11 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use moka::sync::Cache;
 use prometheus::Histogram;
 
+use super::introspection::{Known, KnownTokens};
 use super::refused::RefusedTokens;
 use super::sanitize::SanitizedHead;
 use crate::policy::Api;
+use crate::snapshot::Revocations;
 use crate::telemetry::{CacheMetrics, Metrics, Stage};
 use crate::token::{OpenedToken, Principal, ProofDesk, Thumbprint, TokenError, UnixSeconds, VerifyToken};
 
@@ -27,7 +29,8 @@ const LONGEST: Duration = Duration::from_secs(300);
 const RECENT: usize = 256;
 
 pub(super) type Digest = [u8; 16];
-type Principals = Cache<Digest, Arc<Principal>, BuildHasherDefault<FirstBytes>>;
+pub(super) type DigestMap<V> = Cache<Digest, V, BuildHasherDefault<FirstBytes>>;
+type Principals = DigestMap<Arc<Principal>>;
 
 /// Verified tokens of all workers.
 #[derive(Debug)]
@@ -36,6 +39,8 @@ pub struct VerifiedTokens {
     refused: RefusedTokens,
     /// Random, and never leaves the process.
     key: LessSafeKey,
+    /// What issuers have said of tokens.
+    pub(super) introspected: KnownTokens,
     metrics: CacheMetrics,
     verify_timer: Histogram,
 }
@@ -54,6 +59,7 @@ pub(super) struct CachedVerifier<'a> {
     pub(super) recent: &'a RecentTokens,
     pub(super) generation: u64,
     pub(super) proofs: &'a ProofDesk,
+    pub(super) revocations: &'a Revocations,
     pub(super) head: SanitizedHead<'a>,
 }
 
@@ -63,6 +69,13 @@ pub(super) struct CachedVerifier<'a> {
 pub(super) struct OpenedVerifier<'a> {
     pub(super) cached: CachedVerifier<'a>,
     pub(super) opened: &'a OpenedToken,
+}
+
+/// Takes what an issuer has said of the token of this very request, in the same snapshot.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct IntrospectedVerifier<'a> {
+    pub(super) cached: CachedVerifier<'a>,
+    pub(super) known: &'a Known,
 }
 
 impl RecentTokens {
@@ -109,6 +122,7 @@ impl VerifiedTokens {
             cache,
             refused: RefusedTokens::new(metrics),
             key,
+            introspected: KnownTokens::new(entries, metrics.cache("introspection")),
             metrics: metrics.cache("token"),
             verify_timer: metrics.stage(Stage::Verify),
         })
@@ -120,6 +134,7 @@ impl VerifiedTokens {
         self.metrics
             .entries
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.introspected.count_entries();
         self.refused.count_entries();
     }
 
@@ -141,7 +156,7 @@ impl VerifiedTokens {
     /// The tag of AES-GCM over the token, with snapshot and API as the nonce: GHASH, which is a universal hash under the
     /// secret key. Whoever does not have the key finds two tokens with one tag no better than by guessing 128 bits, and
     /// tags are seen by nobody, which is what makes a nonce that serves for many tokens harmless.
-    fn digest(&self, generation: u64, api: &Api, token: &str) -> Option<Digest> {
+    pub(super) fn digest(&self, generation: u64, api: &Api, token: &str) -> Option<Digest> {
         let mut nonce = [0; 12];
         let (first, last) = nonce.split_at_mut(8);
         first.copy_from_slice(&generation.to_le_bytes());
@@ -172,19 +187,28 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
             }
             return Ok(principal);
         }
+        if api.verifier.introspection().is_some()
+            && let Some(known) = self.tokens.introspected.get(&digest)
+        {
+            return known.at(api, now);
+        }
         if let Some(error) = self.tokens.refused.get(&digest) {
             return Err(error);
         }
         let started = Instant::now();
         match api.verifier.verify(token, now) {
-            // Whoever opens it comes back, and is counted then.
-            Err(TokenError::Sealed(sealed)) => Err(TokenError::Sealed(sealed)),
+            // Whoever opens it, or asks about it, comes back, and is counted then.
+            Err(error @ (TokenError::Sealed(_) | TokenError::Opaque(_))) => Err(error),
             verified => self.tokens.admit(cache, digest, started, verified),
         }
     }
 
     fn proofs(&self) -> Option<&ProofDesk> {
         Some(self.proofs)
+    }
+
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.revocations.is_revoked(principal, now)
     }
 
     fn certificate(&self) -> Option<Thumbprint> {
@@ -207,6 +231,28 @@ impl VerifyToken<Api> for OpenedVerifier<'_> {
 
     fn proofs(&self) -> Option<&ProofDesk> {
         self.cached.proofs()
+    }
+
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.cached.is_revoked(principal, now)
+    }
+
+    fn certificate(&self) -> Option<Thumbprint> {
+        self.cached.certificate()
+    }
+}
+
+impl VerifyToken<Api> for IntrospectedVerifier<'_> {
+    fn verify(&self, api: &Api, _token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError> {
+        self.known.at(api, now)
+    }
+
+    fn proofs(&self) -> Option<&ProofDesk> {
+        self.cached.proofs()
+    }
+
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.cached.is_revoked(principal, now)
     }
 
     fn certificate(&self) -> Option<Thumbprint> {

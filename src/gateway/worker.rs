@@ -13,14 +13,15 @@ use prometheus::Histogram;
 
 use super::deadline::Deadlines;
 use super::decryption::Decryption;
+use super::introspection::{Desk, Desks};
 use super::pool::ServerPool;
 use super::request_id::RequestId;
 use super::upstream::Servers;
 use super::verified::{RecentTokens, VerifiedTokens};
 use crate::net::{DrainWatcher, Limits, MemoryPressure, Timeouts};
-use crate::policy::{Permit, Requirement};
+use crate::policy::{ApiId, Permit, Requirement};
 use crate::snapshot::handoff::Reader;
-use crate::snapshot::{Endpoint, Server, Snapshot};
+use crate::snapshot::{Endpoint, Revocations, Server, Snapshot};
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics, Stage};
 use crate::token::ProofDesk;
 
@@ -42,6 +43,8 @@ pub struct Shared {
     pub tokens: VerifiedTokens,
     /// Where proofs of possession are taken.
     pub proofs: ProofDesk,
+    /// Which tokens are good no longer.
+    pub revocations: Arc<Revocations>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// One line per request.
@@ -49,6 +52,7 @@ pub struct Shared {
     /// Whether requests are taken on.
     pub(super) memory: Arc<MemoryPressure>,
     pub(super) decryption: Decryption,
+    desks: Desks,
     pub(super) decide_timer: Histogram,
     /// For requests that met no route.
     pub(super) unrouted: RouteMetrics,
@@ -65,6 +69,7 @@ impl Shared {
         settings: GatewaySettings,
         tokens: VerifiedTokens,
         proofs: ProofDesk,
+        revocations: Arc<Revocations>,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
         memory: Arc<MemoryPressure>,
@@ -73,7 +78,9 @@ impl Shared {
             settings,
             tokens,
             proofs,
+            revocations,
             decryption: Decryption::new(thread::available_parallelism().map_or(1, usize::from)),
+            desks: Desks::default(),
             decide_timer: metrics.stage(Stage::Decide),
             unrouted: metrics.route("", ""),
             metrics,
@@ -125,6 +132,8 @@ pub(super) struct View {
     pub(super) series: Series,
     /// By API.
     servers: Vec<Rc<Servers>>,
+    /// By API; empty where none asks anybody.
+    desks: Vec<Option<Arc<Desk>>>,
 }
 
 impl Worker {
@@ -227,6 +236,7 @@ impl View {
         });
         Self {
             series: shared.series(&snapshot),
+            desks: shared.desks.of(&snapshot, &shared.metrics),
             snapshot,
             servers,
         }
@@ -238,6 +248,11 @@ impl View {
             Requirement::Metadata(document) => Some(document),
             Requirement::Public | Requirement::Token(_) => None,
         }
+    }
+
+    /// Where to ask about the tokens of an API.
+    pub(super) fn desk(&self, api: ApiId) -> Option<&Arc<Desk>> {
+        self.desks.get(api.0)?.as_ref()
     }
 
     /// The servers of the API of a permit.

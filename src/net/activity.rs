@@ -5,6 +5,7 @@
 //! one connection write down here what happens, and `connection` keeps one lazily moved timer on [`Activity::deadline`].
 //! A request on a kept connection costs two clock readings and no timer.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
@@ -34,6 +35,10 @@ pub(super) struct Activity {
     flood: AtomicBool,
     /// When the client stopped taking what we write, likewise; `NEVER` while it takes it.
     stalled: AtomicU64,
+    /// How long it did not take it before, in milliseconds, since it last had nothing to take.
+    waited: AtomicU64,
+    /// What it has been given in that time, in bytes.
+    written: AtomicU64,
     share: Share,
     /// HTTP/1.1: what is to be written before the response.
     pub(super) interim: InterimQueue,
@@ -94,6 +99,8 @@ impl Activity {
             moved: AtomicBool::new(false),
             flood: AtomicBool::new(false),
             stalled: AtomicU64::new(NEVER),
+            waited: AtomicU64::new(0),
+            written: AtomicU64::new(0),
             interim: InterimQueue::default(),
             in_flight,
         })
@@ -149,10 +156,9 @@ impl Activity {
     pub(super) fn deadline(&self, patience: &Patience, drains: bool) -> Option<(Instant, Overdue)> {
         let stalled = self.stalled.load(Relaxed);
         if stalled != NEVER {
-            return Some((
-                self.created + Duration::from_millis(stalled) + patience.write,
-                Overdue::Write,
-            ));
+            let allowed = patience.write.min(self.earned(patience.rate));
+            let since = self.created + Duration::from_millis(stalled);
+            return Some((since + allowed, Overdue::Write));
         }
         if self.requests.load(Relaxed) > 0 {
             return None;
@@ -188,13 +194,31 @@ impl Activity {
         }
     }
 
-    pub(super) fn wrote<T>(&self, written: &Poll<T>) {
-        let is_stalled = self.stalled.load(Relaxed) != NEVER;
-        match (written, is_stalled) {
-            (Poll::Pending, false) => self.stalled.store(self.now(), Relaxed),
-            (Poll::Ready(_), true) => self.stalled.store(NEVER, Relaxed),
-            (Poll::Pending, true) | (Poll::Ready(_), false) => {}
+    pub(super) fn wrote(&self, written: &Poll<io::Result<usize>>) {
+        let stalled = self.stalled.load(Relaxed);
+        match written {
+            Poll::Pending if stalled == NEVER => self.stalled.store(self.now(), Relaxed),
+            Poll::Pending => {}
+            Poll::Ready(written) => {
+                if stalled != NEVER {
+                    let waited = self.now().saturating_sub(stalled);
+                    self.waited.store(self.waited.load(Relaxed) + waited, Relaxed);
+                    self.stalled.store(NEVER, Relaxed);
+                }
+                let written = written.as_ref().map_or(0, |count| *count as u64);
+                self.written.store(self.written.load(Relaxed) + written, Relaxed);
+            }
         }
+    }
+
+    /// How long the client may go on not taking anything at this least rate, in bytes per second. Only the time counts in
+    /// which it was waited for: what an upstream takes its time for is no fault of the client's.
+    fn earned(&self, rate: u32) -> Duration {
+        if rate == 0 {
+            return Duration::MAX;
+        }
+        let earned = Duration::from_secs(self.written.load(Relaxed) / u64::from(rate));
+        (RATE_GRACE + earned).saturating_sub(Duration::from_millis(self.waited.load(Relaxed)))
     }
 }
 
@@ -214,9 +238,12 @@ impl ActiveRequest {
 
     pub(super) fn begin(activity: &Arc<Activity>) -> Self {
         // All on one thread: a plain addition will do.
-        activity
-            .requests
-            .store(activity.requests.load(Relaxed) + 1, Relaxed);
+        let others = activity.requests.load(Relaxed);
+        activity.requests.store(others + 1, Relaxed);
+        if others == 0 {
+            activity.waited.store(0, Relaxed);
+            activity.written.store(0, Relaxed);
+        }
         activity
             .begun
             .store(activity.begun.load(Relaxed).saturating_add(1), Relaxed);
@@ -250,5 +277,7 @@ impl Drop for ActiveRequest {
 }
 
 const NEVER: u64 = u64::MAX;
+/// Before the rate is looked at in which a client takes what is written.
+pub(super) const RATE_GRACE: Duration = Duration::from_secs(5);
 /// How long a head that had begun before a drain may still take.
 const HEAD_IN_DRAIN: Duration = Duration::from_millis(500);

@@ -1,6 +1,6 @@
-//! One small HTTP/1.1 GET, for key sets and discovery documents.
+//! One small HTTP/1.1 exchange: a GET for key sets and discovery documents, a POST of a form for questions about tokens.
 //!
-//! `control::jwks` uses it. It follows no redirect, knows no proxy, keeps no connection and reads a bounded body; what
+//! `control::jwks` and `gateway::introspection` use it. It follows no redirect, knows no proxy, keeps no connection and reads a bounded body; what
 //! the server sent never becomes part of an error's text.
 
 use std::future::Future;
@@ -8,10 +8,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, HOST, USER_AGENT};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+    HOST, USER_AGENT,
+};
 use http::uri::Scheme;
-use http::{HeaderMap, Request, StatusCode, Uri};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,7 +22,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::net::{AddressRule, ClientTls, ConnectError, connect};
 
-/// Makes GET requests with fixed limits.
+/// Makes small requests with fixed limits.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
     tls: Option<ClientTls>,
@@ -27,16 +30,18 @@ pub struct Fetcher {
     allow_http: bool,
 }
 
-/// What a successful GET brought.
+/// What a successful request brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
     /// The whole body.
     pub body: Bytes,
     /// `max-age` of `Cache-Control`; zero where it says `no-store` or `no-cache` (RFC 9111 section 5.2.2).
     pub max_age: Option<Duration>,
+    /// `Content-Type` without its parameters, in lower case; empty where there is none.
+    pub media_type: Box<str>,
 }
 
-/// Why a GET failed. The texts name the check, never what the server sent.
+/// Why a request failed. The texts name the check, never what the server sent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// The address is not an absolute http or https URL, or carries a user name.
@@ -54,8 +59,8 @@ pub enum FetchError {
     /// Anything but 200; redirects are not followed.
     #[error("status {}", .0.as_u16())]
     Status(StatusCode),
-    /// The body is longer than 512 KiB.
-    #[error("the answer is larger than {MAX_BODY} bytes")]
+    /// The body is longer than 512 KiB, or 64 KiB where a form was posted.
+    #[error("the answer is too large")]
     TooLarge,
     /// The body has a content encoding although none was asked for.
     #[error("the answer is compressed")]
@@ -81,6 +86,42 @@ impl Fetcher {
     /// # Errors
     /// [`FetchError`].
     pub async fn get(&self, url: &str) -> Result<Fetched, FetchError> {
+        let request = Request::get("/")
+            .header(ACCEPT, "application/json, application/jwk-set+json")
+            .body(Full::default())
+            .map_err(|_malformed| FetchError::BadAddress)?;
+        self.exchange(url, request, MAX_BODY).await
+    }
+
+    /// Posts a form (`application/x-www-form-urlencoded`) to `url`.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub async fn post_form(
+        &self,
+        url: &str,
+        form: Bytes,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Fetched, FetchError> {
+        let length = form.len();
+        let mut request = Request::post("/")
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(CONTENT_LENGTH, length)
+            .body(Full::new(form))
+            .map_err(|_malformed| FetchError::BadAddress)?;
+        if let Some(authorization) = authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        self.exchange(url, request, MAX_ANSWER).await
+    }
+
+    async fn exchange(
+        &self,
+        url: &str,
+        request: Request<Full<Bytes>>,
+        max_body: usize,
+    ) -> Result<Fetched, FetchError> {
         let target = Target::parse(url, self.allow_http)?;
         let deadline = Instant::now() + self.timeout;
         let connect_deadline = deadline.min(Instant::now() + CONNECT);
@@ -95,10 +136,10 @@ impl Fetcher {
             match (&self.tls, target.is_https) {
                 (Some(tls), true) => {
                     let stream = tls.handshake(&target.host, stream, deadline).await?;
-                    exchange(stream, &target).await
+                    exchange(stream, &target, request, max_body).await
                 }
                 (None, true) => Err(ConnectError::Tls("no trusted authorities".into()).into()),
-                (_, false) => exchange(stream, &target).await,
+                (_, false) => exchange(stream, &target, request, max_body).await,
             }
         };
         timeout_at(deadline, exchange)
@@ -153,22 +194,29 @@ fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-async fn exchange<T>(stream: T, target: &Target) -> Result<Fetched, FetchError>
+async fn exchange<T>(
+    stream: T,
+    target: &Target,
+    mut request: Request<Full<Bytes>>,
+    max_body: usize,
+) -> Result<Fetched, FetchError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+        .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|_broken| FetchError::Protocol)?;
-    let request = Request::get(target.path.clone())
-        .header(HOST, &target.authority)
-        .header(ACCEPT, "application/json, application/jwk-set+json")
-        .header(ACCEPT_ENCODING, "identity")
-        .header(USER_AGENT, concat!("scopegate/", env!("CARGO_PKG_VERSION")))
-        .body(Empty::new())
-        .map_err(|_malformed| FetchError::BadAddress)?;
+    let host = HeaderValue::from_str(&target.authority).map_err(|_malformed| FetchError::BadAddress)?;
+    *request.uri_mut() = target.path.clone();
+    let fields = request.headers_mut();
+    fields.insert(HOST, host);
+    fields.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    fields.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("scopegate/", env!("CARGO_PKG_VERSION"))),
+    );
     let answer = async {
         let response = sender
             .send_request(request)
@@ -184,8 +232,8 @@ where
         {
             return Err(FetchError::Encoded);
         }
-        let max_age = max_age(headers);
-        let body = Limited::new(response.into_body(), MAX_BODY)
+        let (max_age, media_type) = (max_age(headers), media_type(headers));
+        let body = Limited::new(response.into_body(), max_body)
             .collect()
             .await
             .map_err(|error| {
@@ -198,6 +246,7 @@ where
         Ok(Fetched {
             body: body.to_bytes(),
             max_age,
+            media_type,
         })
     };
     beside(answer, connection).await
@@ -214,6 +263,13 @@ async fn beside<O>(answer: impl Future<Output = O>, connection: impl Future) -> 
             _ = &mut connection, if !is_over => is_over = true,
         }
     }
+}
+
+/// RFC 9110 section 8.3.1: parameters follow a semicolon, case does not matter.
+fn media_type(headers: &HeaderMap) -> Box<str> {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = value.unwrap_or_default().split(';').next().unwrap_or_default();
+    essence.trim().to_ascii_lowercase().into()
 }
 
 /// RFC 9111 section 5.2: directives are separated by commas, names do not depend on case, the first `max-age` counts.
@@ -242,8 +298,10 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
 /// Of a fetch, whatever was configured.
 const LONGEST: Duration = Duration::from_secs(300);
 const CONNECT: Duration = Duration::from_secs(2);
-/// Of a response body.
+/// Of a response body to a GET.
 const MAX_BODY: usize = 512 << 10;
+/// Of a response body to a form.
+const MAX_ANSWER: usize = 64 << 10;
 /// Of a response head.
 const MAX_HEAD: usize = 64 << 10;
 

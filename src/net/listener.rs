@@ -4,7 +4,7 @@
 //! error of `accept`, such as too many open files, makes it wait and go on, never exit and never spin.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::net::slots::Slot;
-use crate::net::{ConnectionSlots, DrainWatcher};
+use crate::net::{ConnectionSlots, DrainWatcher, TrustedProxies};
 
 /// A bound socket, before any worker accepts from it.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct ClientSocket {
     stream: TcpStream,
     /// Read already, and to be read again before anything else.
     early: Bytes,
-    _slot: Slot,
+    slot: Slot,
 }
 
 impl BoundListener {
@@ -85,6 +85,18 @@ pub async fn accept_loop(
     drain: DrainWatcher,
     on_connection: impl Fn(ClientSocket, SocketAddr),
 ) {
+    accept_from_proxies(listener, slots, &TrustedProxies::default(), drain, on_connection).await;
+}
+
+/// The same where connections from `proxies` are somebody else's, who becomes known later: see
+/// [`ClientSocket::is_of`].
+pub async fn accept_from_proxies(
+    listener: TcpListener,
+    slots: Arc<ConnectionSlots>,
+    proxies: &TrustedProxies,
+    drain: DrainWatcher,
+    on_connection: impl Fn(ClientSocket, SocketAddr),
+) {
     let mut back_off = BACK_OFF_FIRST;
     let begun = drain.begun();
     tokio::pin!(begun);
@@ -103,20 +115,18 @@ pub async fn accept_loop(
                         () = until_memory(&slots) => {}
                     }
                 }
-                let Some(slot) = slots.take(peer.ip()) else {
+                let slot = if proxies.contains(peer.ip()) {
+                    slots.take_for_somebody()
+                } else {
+                    slots.take(peer.ip())
+                };
+                let Some(slot) = slot else {
                     continue;
                 };
                 // Fails only on a connection that is gone already; serving it will find out.
                 let _ = stream.set_nodelay(true);
                 let early = Bytes::new();
-                on_connection(
-                    ClientSocket {
-                        stream,
-                        early,
-                        _slot: slot,
-                    },
-                    peer,
-                );
+                on_connection(ClientSocket { stream, early, slot }, peer);
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -150,6 +160,12 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 impl ClientSocket {
+    /// Counts it with its client, of a connection that a proxy has passed on. False where the client has as many as it
+    /// may; the connection is to be closed then.
+    pub fn is_of(&mut self, client: IpAddr) -> bool {
+        self.slot.belongs_to(client)
+    }
+
     /// The next byte, which stays to be read; `None` at the end.
     pub(super) async fn first_byte(&self) -> io::Result<Option<u8>> {
         if let Some(first) = self.early.first() {

@@ -37,6 +37,9 @@ pub enum ProxyError {
     /// The connection ended or broke.
     #[error("the connection ended before the PROXY header did")]
     Gone,
+    /// Its client has as many connections as it may.
+    #[error("too many connections of one client")]
+    TooMany,
 }
 
 /// Reads a header at the beginning of `bytes`. `None`: it is good so far, and more is needed.

@@ -123,6 +123,9 @@ pub struct Limits {
     pub requests_per_connection: u32,
     /// Bytes per second of a request body, on average over the time that its client is waited for; 0 for any.
     pub body_rate: u32,
+    /// Bytes per second of a response, on average over the time in which its client does not take what is there; 0 for
+    /// any.
+    pub response_rate: u32,
     /// Streams that the client of one HTTP/2 connection may reset within ten seconds.
     pub http2_resets: u32,
     /// Concurrent streams of one HTTP/2 connection.
@@ -143,6 +146,7 @@ impl Default for Limits {
             connections_per_address: None,
             requests_per_connection: 10_000,
             body_rate: 240,
+            response_rate: 240,
             http2_resets: 200,
             http2_streams: 100,
             upstream_connections: 1_024,

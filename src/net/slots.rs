@@ -34,7 +34,8 @@ struct ByAddress {
 #[derive(Debug)]
 pub(super) struct Slot {
     slots: Arc<ConnectionSlots>,
-    network: IpAddr,
+    /// Whose it is; `None` while nobody's.
+    network: Option<IpAddr>,
 }
 
 impl ConnectionSlots {
@@ -69,7 +70,12 @@ impl ConnectionSlots {
     }
 
     pub(super) fn take(self: &Arc<Self>, client: IpAddr) -> Option<Slot> {
-        let network = network(client);
+        let mut slot = self.take_for_somebody()?;
+        slot.belongs_to(client).then_some(slot)
+    }
+
+    /// A place for a client that is not known yet.
+    pub(super) fn take_for_somebody(self: &Arc<Self>) -> Option<Slot> {
         let taken = self
             .open
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| {
@@ -79,15 +85,27 @@ impl ConnectionSlots {
             self.refused.inc();
             return None;
         }
-        if self.by_address.as_ref().is_some_and(|by| !by.take(network)) {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            self.refused.inc();
-            return None;
-        }
         Some(Slot {
             slots: Arc::clone(self),
-            network,
+            network: None,
         })
+    }
+}
+
+impl Slot {
+    /// Counts it with this client from now on; whether the client may have one more. Said at most once of a slot that was
+    /// taken for somebody.
+    pub(super) fn belongs_to(&mut self, client: IpAddr) -> bool {
+        let Some(by_address) = &self.slots.by_address else {
+            return true;
+        };
+        let network = network(client);
+        if !by_address.take(network) {
+            self.slots.refused.inc();
+            return false;
+        }
+        self.network = Some(network);
+        true
     }
 }
 
@@ -119,8 +137,8 @@ impl ByAddress {
 impl Drop for Slot {
     fn drop(&mut self) {
         self.slots.open.fetch_sub(1, Ordering::Relaxed);
-        if let Some(by_address) = &self.slots.by_address {
-            by_address.give_back(self.network);
+        if let (Some(by_address), Some(network)) = (&self.slots.by_address, self.network) {
+            by_address.give_back(network);
         }
     }
 }

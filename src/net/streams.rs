@@ -2,15 +2,19 @@
 //!
 //! A client that grants no window stalls one stream and not the connection: nothing polls the body of such a response,
 //! so no deadline of the body can fire, while it holds a connection to the upstream. `connection` sweeps now and then
-//! and aborts the task of a stream that has waited for its client through three sweeps; h2 then resets that stream and no
-//! other. A stream that goes on costs two stores per part of its body, and neither a clock nor a timer.
+//! and aborts the task of a stream that has waited for its client for too long, or that is taken too slowly; h2 then resets
+//! that stream and no other. A stream that goes on costs a few stores per part of its body, and neither a clock nor a
+//! timer.
 
 use std::future::Future;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hyper::rt::Executor;
 use tokio::task::AbortHandle;
+
+use crate::net::activity::RATE_GRACE;
 
 /// The streams of one connection. All of them run on its thread, so the lock is never waited for; it is there because
 /// a connection may be spawned where that has to be proved.
@@ -31,6 +35,56 @@ struct Slot {
     task: Option<AbortHandle>,
     /// The number of sweeps at which it began to wait for the client.
     waits_since: Option<u32>,
+    /// What its client has been given, in bytes.
+    given: u64,
+    /// It waited for its client when it was last looked at.
+    waited_before: bool,
+    /// Sweeps from one to the next of which it waited for its client.
+    waited: u32,
+}
+
+/// How long clients are waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Terms {
+    /// Between two sweeps.
+    pub(super) every: Duration,
+    /// The sweeps through which one part of a response may wait.
+    most: u32,
+    /// The least rate, in bytes per second; 0 for any.
+    rate: u32,
+}
+
+impl Terms {
+    /// For a part of a response that may wait for so long.
+    pub(super) fn new(pause: Duration, rate: u32) -> Self {
+        let every = (pause / 2).min(RATE_GRACE).max(SHORTEST);
+        let sweeps = pause.as_millis().div_ceil(every.as_millis());
+        Self {
+            every,
+            // One that comes right after the wait began counts for nothing.
+            most: u32::try_from(sweeps).unwrap_or(u32::MAX - 1) + 1,
+            rate,
+        }
+    }
+}
+
+impl Slot {
+    fn is_overdue(&mut self, now: u32, terms: &Terms) -> bool {
+        let waits = self.waits_since.is_some();
+        // Who takes all that is there as soon as it is there is seldom met waiting, and has been given much.
+        self.waited += u32::from(waits && self.waited_before);
+        self.waited_before = waits;
+        let is_stalled = self
+            .waits_since
+            .is_some_and(|since| now.wrapping_sub(since) >= terms.most);
+        is_stalled || waits && self.is_slow(terms)
+    }
+
+    fn is_slow(&self, terms: &Terms) -> bool {
+        let waited = terms.every.saturating_mul(self.waited);
+        let earned = self.given.checked_div(u64::from(terms.rate));
+        earned.is_some_and(|earned| waited > RATE_GRACE + Duration::from_secs(earned))
+    }
 }
 
 /// One stream, from the call of the service to the end of the response.
@@ -55,20 +109,15 @@ impl Streams {
         }
     }
 
-    /// Ends the streams that have waited for their client through three sweeps. Returns how many.
-    pub(super) fn sweep(&self) -> usize {
+    /// Ends the streams whose clients were waited for long enough. Returns how many.
+    pub(super) fn sweep(&self, terms: &Terms) -> usize {
         let mut inner = self.inner();
         let now = inner.sweeps.wrapping_add(1);
         inner.sweeps = now;
-        let is_overdue = |slot: &&mut Slot| {
-            slot.waits_since
-                .is_some_and(|since| now.wrapping_sub(since) >= SWEEPS)
-        };
         let overdue: Vec<AbortHandle> = inner
             .slots
             .iter_mut()
-            .filter(is_overdue)
-            .filter_map(|slot| slot.task.take())
+            .filter_map(|slot| slot.is_overdue(now, terms).then(|| slot.task.take())?)
             .collect();
         drop(inner);
         // Aborting may drop the task, which frees its slot, so nothing is locked here.
@@ -83,12 +132,13 @@ impl Streams {
 }
 
 impl StreamSlot {
-    /// A part of the response was handed over; until it asks for more, it waits for the client.
-    pub(super) fn gave(&self) {
+    /// A part of the response of so many bytes was handed over; until it asks for more, it waits for the client.
+    pub(super) fn gave(&self, bytes: usize) {
         let mut inner = self.of.inner();
         let sweeps = inner.sweeps;
         if let Some(slot) = inner.slots.get_mut(self.slot) {
             slot.waits_since = Some(sweeps);
+            slot.given += bytes as u64;
         }
     }
 
@@ -134,5 +184,5 @@ where
     }
 }
 
-/// So that a sweep which comes right after the wait began counts for nothing.
-pub(super) const SWEEPS: u32 = 3;
+/// Between two sweeps, whatever is configured.
+const SHORTEST: Duration = Duration::from_millis(1);

@@ -10,7 +10,7 @@ use http::HeaderValue;
 use super::possession::Held;
 use super::table::{Api, ApiId, Preflight, Route, RouteId};
 use super::{Mode, Reason, Requirement};
-use crate::token::{Principal, ProofError, Scheme, SealedToken, TokenError, UnixSeconds};
+use crate::token::{OpaqueToken, Principal, ProofError, Scheme, SealedToken, TokenError, UnixSeconds};
 
 /// Leave to forward one request.
 #[derive(Debug)]
@@ -126,6 +126,14 @@ impl Denial {
     pub fn sealed(&self) -> Option<&Arc<SealedToken>> {
         match &self.detail {
             Some(TokenError::Sealed(token)) => Some(token),
+            _ => None,
+        }
+    }
+
+    /// The token that an issuer would have to be asked about for another verdict.
+    pub fn opaque(&self) -> Option<&Arc<OpaqueToken>> {
+        match &self.detail {
+            Some(TokenError::Opaque(token)) => Some(token),
             _ => None,
         }
     }

@@ -1,6 +1,6 @@
 //! `decide`: the whole verdict on a request, in one synchronous function.
 //!
-//! The order is fixed: host and path → route → (public: done) → bearer → verify → possession → authorize. No route means refused
+//! The order is fixed: host and path → route → (public: done) → bearer → verify → revocation → possession → authorize. No route means refused
 //! before the token is looked at, and a public route never looks at one. What must never happen here is I/O: the
 //! gateway calls this on a worker thread, between reading a head and forwarding it.
 
@@ -11,7 +11,7 @@ use super::authorize::{authorize, authorize_anonymous, authorize_preflight};
 use super::possession::hold;
 use super::table::{Leaf, NoSuchMethod};
 use super::{Api, Denial, Host, Permit, Reason, RequestPath, Route, RouteTable};
-use crate::token::{BearerError, Scheme, UnixSeconds, VerifyToken, bearer_token};
+use crate::token::{BearerError, Scheme, TokenError, UnixSeconds, VerifyToken, bearer_token};
 
 /// What of a request the verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,8 @@ pub struct RequestHead<'a> {
     pub authority: &'a str,
     /// The path of the target, without the query.
     pub path: &'a str,
+    /// The query, where there is one.
+    pub query: Option<&'a str>,
     /// The header fields.
     pub headers: &'a HeaderMap,
 }
@@ -125,12 +127,18 @@ fn check_token(
     verify: &impl VerifyToken<Api>,
     now: UnixSeconds,
 ) -> Result<Permit, Denial> {
-    let values = head
-        .headers
-        .get_all(AUTHORIZATION)
-        .into_iter()
-        .map(http::HeaderValue::as_bytes);
-    let token = bearer_token(values).map_err(|error| Denial::on(route, Reason::from(error)))?;
+    let elsewhere;
+    let token = match &api.places {
+        None => {
+            let values = head.headers.get_all(AUTHORIZATION).into_iter();
+            bearer_token(values.map(http::HeaderValue::as_bytes))
+                .map_err(|error| Denial::on(route, Reason::from(error)))?
+        }
+        Some(places) => {
+            elsewhere = places.find(head).map_err(|reason| Denial::on(route, reason))?;
+            elsewhere.token()
+        }
+    };
     if token.scheme() == Scheme::Dpop && !api.takes_proofs() {
         return Err(Denial::on(route, Reason::MissingToken));
     }
@@ -141,6 +149,9 @@ fn check_token(
             Denial::on(route, Reason::from(BearerError::Malformed))
         }
     })?;
+    if verify.is_revoked(&principal, now) {
+        return Err(Denial::of_token(route, token.scheme(), TokenError::Revoked));
+    }
     // The principal is left out: what was not proved must not pass for anybody's identity where a route only reports.
     let held = hold(api, head, token, principal, verify, now)
         .map_err(|error| Denial::of_token(route, token.scheme(), error.into()))?;

@@ -40,12 +40,14 @@ impl Reason {
             Self::InsufficientScope
             | Self::InsufficientPermission
             | Self::ClaimMismatch
-            | Self::ClientNotAllowed => GrpcStatus::PermissionDenied,
+            | Self::ClientNotAllowed
+            | Self::CrossSite => GrpcStatus::PermissionDenied,
             // The gateway is full, or the message is larger than it takes: to ask again at once does not help.
             Self::HeadersTooLarge | Self::BodyTooLarge | Self::Overloaded | Self::DpopStoreFull => {
                 GrpcStatus::ResourceExhausted
             }
             Self::KeysUnavailable
+            | Self::IntrospectionUnavailable
             | Self::UpstreamConnect
             | Self::UpstreamProtocol
             | Self::UpstreamUnhealthy => GrpcStatus::Unavailable,
@@ -66,8 +68,10 @@ impl Reason {
             | Self::NotYetValid
             | Self::IssuedInFuture
             | Self::TooOld
+            | Self::Revoked
             | Self::MissingClaim
             | Self::MalformedClaim
+            | Self::Inactive
             | Self::StepUpRequired
             | Self::DpopMissing
             | Self::DpopDowngrade

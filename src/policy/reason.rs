@@ -29,6 +29,7 @@ pub enum Reason {
     MissingToken,
     MultipleTokens,
     MalformedAuthorization,
+    CrossSite,
     MalformedToken,
     TokenTooLarge,
     UnsupportedAlg,
@@ -44,8 +45,10 @@ pub enum Reason {
     NotYetValid,
     IssuedInFuture,
     TooOld,
+    Revoked,
     MissingClaim,
     MalformedClaim,
+    Inactive,
     InsufficientScope,
     InsufficientPermission,
     ClaimMismatch,
@@ -67,6 +70,7 @@ pub enum Reason {
     CertificateMissing,
     CertificateMismatch,
     KeysUnavailable,
+    IntrospectionUnavailable,
     Overloaded,
     UpstreamConnect,
     UpstreamTimeout,
@@ -140,7 +144,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 63] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
@@ -156,6 +160,7 @@ impl Reason {
         Self::MissingToken,
         Self::MultipleTokens,
         Self::MalformedAuthorization,
+        Self::CrossSite,
         Self::MalformedToken,
         Self::TokenTooLarge,
         Self::UnsupportedAlg,
@@ -171,8 +176,10 @@ impl Reason {
         Self::NotYetValid,
         Self::IssuedInFuture,
         Self::TooOld,
+        Self::Revoked,
         Self::MissingClaim,
         Self::MalformedClaim,
+        Self::Inactive,
         Self::InsufficientScope,
         Self::InsufficientPermission,
         Self::ClaimMismatch,
@@ -194,6 +201,7 @@ impl Reason {
         Self::CertificateMissing,
         Self::CertificateMismatch,
         Self::KeysUnavailable,
+        Self::IntrospectionUnavailable,
         Self::Overloaded,
         Self::UpstreamConnect,
         Self::UpstreamTimeout,
@@ -220,8 +228,9 @@ impl Reason {
             Self::RequestTimeout => facts("request_timeout", 408, C::None, S::Forward, "the request body did not arrive in time"),
             Self::ExpectationFailed => facts("expectation_failed", 417, C::None, S::Request, "no expectation but 100-continue is met"),
             Self::MissingToken => facts("missing_token", 401, C::Bare, S::Bearer, "an access token is required"),
-            Self::MultipleTokens => facts("multiple_tokens", 400, C::InvalidRequest, S::Bearer, "there is more than one Authorization header"),
-            Self::MalformedAuthorization => facts("malformed_authorization", 400, C::InvalidRequest, S::Bearer, "the Authorization header cannot be read"),
+            Self::MultipleTokens => facts("multiple_tokens", 400, C::InvalidRequest, S::Bearer, "there is more than one token"),
+            Self::MalformedAuthorization => facts("malformed_authorization", 400, C::InvalidRequest, S::Bearer, "what stands in the place of the token cannot be read"),
+            Self::CrossSite => facts("cross_site", 403, C::None, S::Bearer, "a cookie does not authorise what another site asks for"),
             Self::MalformedToken => facts("malformed_token", 401, C::InvalidToken, S::Token, "the token cannot be read"),
             Self::TokenTooLarge => facts("token_too_large", 401, C::InvalidToken, S::Token, "the token is too large"),
             Self::UnsupportedAlg => facts("unsupported_alg", 401, C::InvalidToken, S::Token, "the algorithm of the token is not supported"),
@@ -240,6 +249,7 @@ impl Reason {
             Self::NotYetValid => facts("not_yet_valid", 401, C::InvalidToken, S::Claims, "the token is not valid yet"),
             Self::IssuedInFuture => facts("issued_in_future", 401, C::InvalidToken, S::Claims, "the token was issued in the future"),
             Self::TooOld => facts("too_old", 401, C::InvalidToken, S::Claims, "the token is too old"),
+            Self::Revoked => facts("revoked", 401, C::InvalidToken, S::Claims, "the access token was revoked"),
             Self::DpopMissing => facts("dpop_missing", 401, C::InvalidToken, S::Possession, "the token is bound to a key and came without a proof"),
             Self::DpopDowngrade => facts("dpop_downgrade", 401, C::InvalidToken, S::Possession, "the token is bound to a key and came as a bearer token"),
             Self::DpopInvalid => facts("dpop_invalid", 401, C::InvalidProof, S::Possession, "the proof is not valid"),
@@ -252,6 +262,8 @@ impl Reason {
             Self::DpopNonce => facts("dpop_nonce", 401, C::UseNonce, S::Possession, "the proof needs the nonce of this server"),
             Self::DpopReplay => facts("dpop_replay", 401, C::InvalidProof, S::Possession, "the proof was used before"),
             Self::DpopStoreFull => facts("dpop_store_full", 503, C::None, S::Possession, "too many proofs are being made"),
+            Self::Inactive => facts("inactive", 401, C::InvalidToken, S::Claims, "the token is not active"),
+            Self::IntrospectionUnavailable => facts("introspection_unavailable", 503, C::None, S::Claims, "the issuer cannot be asked about the token"),
             Self::TokenUnbound => facts("token_unbound", 401, C::InvalidToken, S::Possession, "the token is not bound to a key or a certificate"),
             Self::CertificateMissing => facts("certificate_missing", 401, C::InvalidToken, S::Possession, "the token is bound to a certificate and came without it"),
             Self::CertificateMismatch => facts("certificate_mismatch", 401, C::InvalidToken, S::Possession, "the token is bound to another certificate"),
@@ -271,7 +283,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 59]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 63]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 
@@ -346,6 +358,9 @@ impl From<&TokenError> for Reason {
             TokenError::DecryptionFailed => Self::DecryptionFailed,
             // Nobody could be found to open it: it says nothing about the token.
             TokenError::Sealed(_) => Self::Overloaded,
+            // Nobody could be asked about it.
+            TokenError::Opaque(_) => Self::IntrospectionUnavailable,
+            TokenError::Inactive => Self::Inactive,
             TokenError::WrongType => Self::WrongType,
             TokenError::IssuerMismatch => Self::IssuerMismatch,
             TokenError::KeysUnavailable { .. } => Self::KeysUnavailable,
@@ -356,6 +371,7 @@ impl From<&TokenError> for Reason {
             TokenError::NotYetValid => Self::NotYetValid,
             TokenError::IssuedInFuture => Self::IssuedInFuture,
             TokenError::TooOld => Self::TooOld,
+            TokenError::Revoked => Self::Revoked,
             TokenError::MissingClaim(_) => Self::MissingClaim,
             TokenError::MalformedClaim(_) | TokenError::MalformedAt(_) => Self::MalformedClaim,
             TokenError::DpopMissing => Self::DpopMissing,

@@ -11,7 +11,8 @@ use http::{HeaderValue, Method};
 
 use super::matcher::PathTree;
 use super::{
-    Host, Mode, OnExpiry, PathForms, PathPattern, Possession, Realm, RequestPath, Requirement, Upgrade,
+    Host, Mode, OnExpiry, PathForms, PathPattern, Possession, Realm, RequestPath, Requirement, TokenPlaces,
+    Upgrade,
 };
 use crate::token::Verifier;
 
@@ -46,6 +47,8 @@ pub struct Api {
     pub verifier: Verifier,
     /// What must be proved beside; `None`: nothing.
     pub possession: Option<Possession>,
+    /// Where tokens come from; `None`: from `Authorization` alone.
+    pub places: Option<Box<TokenPlaces>>,
     /// The rule for CORS preflights.
     pub preflight: Preflight,
 }

@@ -6,19 +6,21 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::handoff::KeyMisses;
 use super::metadata::metadata;
 use super::{
-    ApiPlan, DefinitionOrigin, IssuerPlan, Plan, Server, ServerAddress, ServerHealth, Snapshot, Target,
+    ApiPlan, DefinitionOrigin, IntrospectionEndpoint, IssuerPlan, Plan, Server, ServerAddress, ServerHealth,
+    Snapshot, Target,
 };
 use crate::policy::{
     Api, ApiId, Mode, OnExpiry, PathForms, Possession, Profile, Realm, Requirement, Route, RouteTableBuilder,
-    Undefined,
+    TokenPlace, TokenPlaces, Undefined,
 };
 use crate::token::{
-    KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier, VerifierSettings,
+    Introspection, KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier,
+    VerifierSettings,
 };
 
 /// What is known of the keys of an issuer.
@@ -112,11 +114,18 @@ pub fn compile(
         config_hash: Arc::clone(&settings.config_hash),
         table: builder.build(),
         targets: plan.apis.iter().map(target).collect(),
+        introspection: plan.apis.iter().map(introspection_endpoint).collect(),
         misses: keys
             .iter()
             .map(|(issuer, keys)| (issuer.as_str().into(), Arc::clone(&keys.misses)))
             .collect(),
         reserved_headers: reserved.into_iter().collect(),
+        token_headers: plan
+            .apis
+            .iter()
+            .flat_map(|api| &api.token_places)
+            .filter_map(token_header)
+            .collect(),
     })
 }
 
@@ -177,8 +186,10 @@ fn add_api(
             secret,
             issuers,
         )
-        .with_encryption(plan.encryption.clone()),
+        .with_encryption(plan.encryption.clone())
+        .with_introspection(introspection(plan)),
         preflight: plan.forward.cors_preflight,
+        places: TokenPlaces::new(&plan.token_places, plan.public_url.as_deref()),
     });
     add_routes(builder, (position, id), plan, &scopes, faults);
 }
@@ -198,6 +209,10 @@ fn trusted_issuer(trusted: &IssuerPlan, plan: &ApiPlan, keys: &HashMap<String, I
 
 /// The first permission that a map of roles names and the definition does not define.
 fn undefined_role(plan: &ApiPlan) -> Option<&String> {
+    // What a followed definition does not define yet, nobody has.
+    if plan.origin != DefinitionOrigin::Here {
+        return None;
+    }
     let readings = plan.issuers.iter().filter_map(|trusted| trusted.reading.as_ref());
     let mut named = readings
         .flat_map(|reading| reading.roles.iter().flatten())
@@ -280,6 +295,28 @@ fn add_metadata(builder: &mut RouteTableBuilder, api: ApiId, plan: &ApiPlan) {
     }
 }
 
+fn introspection(plan: &ApiPlan) -> Option<Introspection> {
+    let introspection = plan.introspection.as_ref()?;
+    Some(Introspection {
+        issuer: Arc::clone(&introspection.endpoint.issuer),
+        tokens: introspection.tokens,
+        audience: introspection.audience,
+    })
+}
+
+/// Nobody, while the definition is awaited: then no token can be judged, whatever is said of it.
+fn introspection_endpoint(plan: &ApiPlan) -> Option<Arc<IntrospectionEndpoint>> {
+    let introspection = plan.introspection.as_ref()?;
+    (plan.origin != DefinitionOrigin::Awaited).then(|| Arc::clone(&introspection.endpoint))
+}
+
+fn token_header(place: &TokenPlace) -> Option<HeaderName> {
+    match place {
+        TokenPlace::Header { name, .. } => Some(name.clone()),
+        _ => None,
+    }
+}
+
 fn target(plan: &ApiPlan) -> Target {
     let upstream = &plan.upstream;
     let server = |address: &ServerAddress| Server {
@@ -296,6 +333,7 @@ fn target(plan: &ApiPlan) -> Target {
         timeout: upstream.timeout,
         idle_timeout: upstream.idle_timeout,
         token: plan.forward.token,
+        places: TokenPlaces::new(&plan.token_places, plan.public_url.as_deref()),
         identity_headers: plan.forward.identity_headers.clone(),
         public_url: plan.public_url.as_deref().map(Arc::from),
     }

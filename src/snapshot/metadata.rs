@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::ApiPlan;
 use crate::definition::PopMechanism;
-use crate::policy::PathPattern;
+use crate::policy::{PathPattern, TokenPlace};
 use crate::token::PROOF_ALGORITHMS;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -71,7 +71,7 @@ fn document(plan: &ApiPlan, resource: &str) -> Value {
     if !scopes.is_empty() {
         document.insert("scopes_supported".into(), json!(scopes));
     }
-    document.insert("bearer_methods_supported".into(), json!(["header"]));
+    document.insert("bearer_methods_supported".into(), json!(bearer_methods(plan)));
     if let Some(name) = &definition.name {
         document.insert("resource_name".into(), json!(name));
     }
@@ -94,6 +94,19 @@ fn document(plan: &ApiPlan, resource: &str) -> Value {
         None => {}
     }
     Value::Object(document)
+}
+
+/// Those of RFC 6750 section 2. Other places have no name.
+fn bearer_methods(plan: &ApiPlan) -> Vec<&'static str> {
+    if plan.token_places.is_empty() {
+        return vec!["header"];
+    }
+    let methods = plan.token_places.iter().filter_map(|place| match place {
+        TokenPlace::Authorization => Some("header"),
+        TokenPlace::Query(name) if &**name == "access_token" => Some("query"),
+        _ => None,
+    });
+    methods.collect()
 }
 
 #[cfg(test)]

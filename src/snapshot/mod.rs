@@ -6,8 +6,10 @@
 mod compile;
 pub mod handoff;
 mod health;
+mod introspection;
 mod metadata;
 mod plan;
+mod revocations;
 mod upstream;
 
 use std::sync::Arc;
@@ -17,16 +19,18 @@ use http::HeaderName;
 
 pub use compile::{CompileFault, CompileSettings, IssuerKeys, compile};
 pub use health::ServerHealth;
+pub use introspection::{ClientAuthentication, IntrospectionEndpoint, IntrospectionPlan};
 pub use plan::{
     ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, IssuerPlan, Plan, RoutePlan, TokenForwarding,
 };
+pub use revocations::{Lists, Revocations};
 pub use upstream::{
     EjectionPlan, Endpoint, HealthPlan, ServerAddress, TlsFiles, UpstreamPlan, UpstreamProtocol, UpstreamTls,
     WaitingPlan,
 };
 
 pub use crate::policy::Preflight;
-use crate::policy::{ApiId, RouteTable};
+use crate::policy::{ApiId, RouteTable, TokenPlaces};
 use handoff::KeyMisses;
 
 /// One whole state of the policy. A request sees exactly one.
@@ -40,11 +44,15 @@ pub struct Snapshot {
     pub table: RouteTable,
     /// By API.
     pub targets: Vec<Target>,
+    /// By API: whom requests ask about tokens; most often nobody.
+    pub introspection: Vec<Option<Arc<IntrospectionEndpoint>>>,
     /// By issuer identifier: where a request asks for a key that is not there yet.
     pub misses: Vec<(Arc<str>, Arc<KeyMisses>)>,
     /// Every header, in lower case with `-` for `_`, that carries identity to some upstream. Stripped from every
     /// request, on every route.
     pub reserved_headers: Vec<Box<str>>,
+    /// Every header that carries tokens to some API beside `Authorization`. No trailer may have such a name.
+    pub token_headers: Vec<HeaderName>,
 }
 
 /// Where the requests of an API go, and what is done to their heads.
@@ -64,7 +72,9 @@ pub struct Target {
     pub timeout: Duration,
     /// Between two parts of a body.
     pub idle_timeout: Duration,
-    /// What becomes of `Authorization`.
+    /// Where tokens come from; `None`: from `Authorization` alone.
+    pub places: Option<Box<TokenPlaces>>,
+    /// What becomes of the token.
     pub token: TokenForwarding,
     /// Claims that are passed on.
     pub identity_headers: Vec<IdentityHeader>,
@@ -93,6 +103,11 @@ impl Snapshot {
             .iter()
             .find(|(name, _)| &**name == issuer)
             .map(|(_, misses)| misses)
+    }
+
+    /// Whom to ask about the tokens of an API.
+    pub fn introspection(&self, api: ApiId) -> Option<&Arc<IntrospectionEndpoint>> {
+        self.introspection.get(api.0)?.as_ref()
     }
 
     /// Whether a header that a client sent must go: an identity header of some API in any spelling.

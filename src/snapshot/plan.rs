@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use super::UpstreamPlan;
+use super::{IntrospectionPlan, UpstreamPlan};
 use crate::definition::{ApiDefinition, Secret};
-use crate::policy::{Mode, OnExpiry, PathForm, PathPattern, Preflight, RequirementPlan, Upgrade};
+use crate::policy::{Mode, OnExpiry, PathForm, PathPattern, Preflight, RequirementPlan, TokenPlace, Upgrade};
 use crate::token::{Encryption, Reading};
 
 /// All APIs and the issuers that they trust.
@@ -36,6 +36,8 @@ pub struct ApiPlan {
     pub signing_secret: Option<Secret>,
     /// The keys that tokens are decrypted with, where they may be encrypted.
     pub encryption: Option<Encryption>,
+    /// Whom to ask about tokens that are not signed.
+    pub introspection: Option<IntrospectionPlan>,
     /// Host names in lower case, without a port. Empty: every host that no other API names.
     pub hosts: Vec<String>,
     /// What clients see, without a trailing slash: `https://items.example.com`.
@@ -46,6 +48,8 @@ pub struct ApiPlan {
     pub max_age: Option<Duration>,
     /// Tolerance for `exp`, `nbf` and `iat`.
     pub leeway: Duration,
+    /// Where tokens come from; empty: from `Authorization`.
+    pub token_places: Vec<TokenPlace>,
     /// Where allowed requests go.
     pub upstream: UpstreamPlan,
     /// What the upstream is told.

@@ -39,6 +39,9 @@ pub struct Metrics {
     jwks_last_success: IntGaugeVec,
     jwks_keys: IntGaugeVec,
     jwks_unknown_kid: IntCounterVec,
+    pub(super) introspection_requests: IntCounterVec,
+    pub(super) introspection_duration: Histogram,
+    pub(super) introspection_breaker: IntGaugeVec,
     cache_requests: IntCounterVec,
     cache_entries: IntGaugeVec,
     upstream_requests: IntCounterVec,
@@ -52,6 +55,11 @@ pub struct Metrics {
     pub config_last_reload_success_timestamp: IntGauge,
     config_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
+    revocations: IntGaugeVec,
+    /// 1 after a list of revoked tokens that was taken, 0 after one that was not.
+    pub revocations_last_load_successful: IntGauge,
+    /// Unix time in seconds; 0 before the first.
+    pub revocations_last_load_timestamp: IntGauge,
     /// TLS handshakes with clients, by `result`.
     pub tls_handshakes: IntCounterVec,
     /// Connections that had to begin with a PROXY header, by `result`.
@@ -174,6 +182,21 @@ impl Metrics {
                 "Tokens with a key id that was not known, and what was done about it.",
                 &["issuer", "action"],
             )?,
+            introspection_requests: make.counters(
+                "introspection_requests_total",
+                "Questions about tokens, and requests for which none was asked.",
+                &["issuer", "result"],
+            )?,
+            introspection_duration: make.histogram(
+                "introspection_duration_seconds",
+                "Duration of a question about a token.",
+                FETCH_BUCKETS,
+            )?,
+            introspection_breaker: make.gauges(
+                "introspection_breaker",
+                "Whether an introspection endpoint is asked: 0 yes, 1 once on trial, 2 no.",
+                &["issuer"],
+            )?,
             cache_requests: make.counters("cache_requests_total", "Cache look-ups.", &["cache", "result"])?,
             cache_entries: make.gauges("cache_entries", "Cached entries.", &["cache"])?,
             upstream_requests: make.counters(
@@ -198,6 +221,15 @@ impl Metrics {
                 "When a certificate ends.",
                 &["role"],
             )?,
+            revocations: make.gauges("revocations", "Entries about revoked tokens.", &["source"])?,
+            revocations_last_load_successful: make.gauge(
+                "revocations_last_load_successful",
+                "Whether the last list of revoked tokens was taken.",
+            )?,
+            revocations_last_load_timestamp: make.gauge(
+                "revocations_last_load_success_timestamp_seconds",
+                "When a list of revoked tokens was last taken.",
+            )?,
             tls_handshakes: make.counters("tls_handshakes_total", "TLS handshakes.", &["result"])?,
             proxy_headers: make.counters("proxy_headers_total", "PROXY headers.", &["result"])?,
             access_log_dropped: make.counter(
@@ -221,6 +253,9 @@ impl Metrics {
         register_process(registry)?;
         for stage in Stage::ALL {
             metrics.stage(stage);
+        }
+        for source in ["file", "pushed"] {
+            metrics.revocations(source);
         }
         for end in TunnelEnd::ALL {
             metrics.upgrade_ended(end);
@@ -310,6 +345,11 @@ impl Metrics {
         self.certificate_expiry.with_label_values(&[role])
     }
 
+    /// Entries about revoked tokens, from `file` or `pushed`.
+    pub fn revocations(&self, source: &'static str) -> IntGauge {
+        self.revocations.with_label_values(&[source])
+    }
+
     /// What is in force from now on; replaces the former series.
     pub fn config_in_force(&self, generation: u64, hash: &str) {
         self.config_info.reset();
@@ -337,6 +377,8 @@ impl Metrics {
         drop_series(&self.jwks_unknown_kid, is_gone);
         drop_series(&self.jwks_last_success, is_gone);
         drop_series(&self.jwks_keys, is_gone);
+        drop_series(&self.introspection_requests, is_gone);
+        drop_series(&self.introspection_breaker, is_gone);
     }
 
     /// Drops the series of upstream servers that are gone.
@@ -401,6 +443,7 @@ mod tests {
         route.decided(Decision::Deny, 1);
         route.answered(&Method::GET, 401, Source::Gateway);
         metrics.issuer("https://issuer/").fetches("timeout").inc();
+        metrics.introspection("https://issuer/");
         metrics.cache("token");
         metrics.upstream("127.0.0.1:3000");
         metrics.upstream_is_healthy("127.0.0.1:3000", true);
@@ -446,6 +489,9 @@ scopegate_jwks_fetches_total{issuer="https://issuer/",result="timeout"} 1
 scopegate_jwks_last_success_timestamp_seconds{issuer="https://issuer/"} 0
 scopegate_jwks_keys{issuer="https://issuer/"} 0
 scopegate_jwks_unknown_kid_total{action="cooldown",issuer="https://issuer/"} 0
+scopegate_introspection_requests_total{issuer="https://issuer/",result="active"} 0
+# TYPE scopegate_introspection_duration_seconds histogram
+scopegate_introspection_breaker{issuer="https://issuer/"} 0
 scopegate_cache_requests_total{cache="token",result="hit"} 0
 scopegate_cache_entries{cache="token"} 0
 scopegate_upstream_requests_total{result="connect",upstream="127.0.0.1:3000"} 0
@@ -454,6 +500,10 @@ scopegate_config_last_reload_successful 0
 scopegate_config_last_reload_success_timestamp_seconds 0
 scopegate_config_info{generation="7",hash="abc"} 1
 scopegate_certificate_expiry_timestamp_seconds{role="server"} 0
+scopegate_revocations{source="file"} 0
+scopegate_revocations{source="pushed"} 0
+scopegate_revocations_last_load_successful 0
+scopegate_revocations_last_load_success_timestamp_seconds 0
 scopegate_tls_handshakes_total{result="ok"} 0
 scopegate_proxy_headers_total{result="untrusted"} 0
 scopegate_build_info{version="0.1.0"} 1
@@ -477,6 +527,7 @@ scopegate_upgrades_total{end="expired"} 0
         metrics.route("", "").answered(&Method::GET, 404, Source::Gateway);
         metrics.issuer("https://a/");
         metrics.issuer("https://b/");
+        metrics.introspection("https://a/");
         metrics.retain_routes(&HashSet::from([("api", "/b")]));
         metrics.retain_issuers(&HashSet::from(["https://b/"]));
         metrics.config_in_force(1, "x");

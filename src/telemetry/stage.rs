@@ -13,10 +13,18 @@ pub enum Stage {
     KeyWait,
     /// Decrypting a token that was not in the cache, and waiting for one's turn.
     Decrypt,
+    /// Waiting for what an issuer says of a token that is not in the cache.
+    Introspect,
 }
 
 impl Stage {
-    pub(super) const ALL: [Self; 4] = [Self::Decide, Self::Verify, Self::KeyWait, Self::Decrypt];
+    pub(super) const ALL: [Self; 5] = [
+        Self::Decide,
+        Self::Verify,
+        Self::KeyWait,
+        Self::Decrypt,
+        Self::Introspect,
+    ];
 
     pub(super) fn label(self) -> &'static str {
         match self {
@@ -24,6 +32,7 @@ impl Stage {
             Self::Verify => "verify",
             Self::KeyWait => "key_wait",
             Self::Decrypt => "decrypt",
+            Self::Introspect => "introspect",
         }
     }
 }

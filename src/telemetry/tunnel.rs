@@ -11,6 +11,8 @@ pub enum TunnelEnd {
     Idle,
     /// The token that opened it is good no longer.
     Expired,
+    /// The token that opened it was revoked.
+    Revoked,
     /// The process ends.
     Drained,
     /// A connection broke.
@@ -19,10 +21,11 @@ pub enum TunnelEnd {
 
 impl TunnelEnd {
     /// Every end.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Closed,
         Self::Idle,
         Self::Expired,
+        Self::Revoked,
         Self::Drained,
         Self::Broken,
     ];
@@ -33,6 +36,7 @@ impl TunnelEnd {
             Self::Closed => "closed",
             Self::Idle => "idle",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
             Self::Drained => "drained",
             Self::Broken => "broken",
         }

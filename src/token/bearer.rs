@@ -22,6 +22,11 @@ pub enum Scheme {
 }
 
 impl<'a> BearerToken<'a> {
+    /// One that was found in another place than `Authorization`.
+    pub fn found(text: &'a str, scheme: Scheme) -> Self {
+        Self { text, scheme }
+    }
+
     /// The compact token.
     pub fn as_str(self) -> &'a str {
         self.text
@@ -90,6 +95,33 @@ pub fn bearer_token<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Be
     std::str::from_utf8(token)
         .map(|text| BearerToken { text, scheme })
         .map_err(|_not_utf8| BearerError::Malformed)
+}
+
+/// Reads the one token among the values of another field: behind a scheme, or alone.
+pub fn header_token<'a>(
+    mut values: impl Iterator<Item = &'a [u8]>,
+    scheme: Option<&str>,
+) -> Result<&'a str, BearerError> {
+    let value = values.next().ok_or(BearerError::Missing)?;
+    if values.next().is_some() {
+        return Err(BearerError::Multiple);
+    }
+    let token = match scheme {
+        None => value,
+        Some(scheme) => {
+            let (own, rest) = value
+                .split_at_checked(scheme.len())
+                .ok_or(BearerError::Malformed)?;
+            if !own.eq_ignore_ascii_case(scheme.as_bytes()) || !rest.starts_with(b" ") {
+                return Err(BearerError::Malformed);
+            }
+            rest.trim_ascii_start()
+        }
+    };
+    if token.is_empty() {
+        return Err(BearerError::Malformed);
+    }
+    std::str::from_utf8(token).map_err(|_not_utf8| BearerError::Malformed)
 }
 
 /// `b64token = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`

@@ -1,27 +1,38 @@
 //! From the bytes of an `Authorization` header to a principal. Pure: bytes and `now` in, values out.
 //!
 //! `policy::decide` calls it through [`VerifyToken`]. Nothing here opens a socket, reads the clock or logs. The one way
-//! to a [`Principal`] is [`Verifier::verify`].
+//! to a [`Principal`] is [`Verifier`]: from what a token says, or from what its issuer says of it.
 
+mod assertion;
 mod bearer;
 mod binding;
 mod claims;
+mod discovery;
 mod dpop;
+mod introspection;
 mod json;
 mod jwe;
 mod jwk;
 mod jws;
 mod keys;
 mod path;
+mod places;
 mod principal;
 mod proofs;
 mod reading;
+mod revocation;
 mod scope;
 mod verify;
 
-pub use bearer::{BearerError, BearerToken, Scheme, bearer_token};
+pub use assertion::{AssertionFault, AssertionKey};
+pub use bearer::{BearerError, BearerToken, Scheme, bearer_token, header_token};
 pub use binding::{Binding, ProofError, Thumbprint};
+pub use discovery::{oauth_metadata_address, openid_metadata_address};
 pub use dpop::{PROOF_ALGORITHMS, Proof, ProofScope, ProofTimes, check_first_proof, check_proof};
+pub use introspection::{
+    AnswerFault, AudienceRule, IntrospectedTokens, Introspection, IntrospectionAnswer, MAX_ANSWER,
+    OpaqueToken,
+};
 pub use json::{Json, JsonError, Number};
 pub use jwe::{
     DecryptionKey, DecryptionKeys, Encryption, KeyFault, MAX_DECRYPTION_KEYS, OpenedToken, SealedToken,
@@ -31,9 +42,14 @@ pub use jwk::{JwksError, KeySet, SkippedKey, WhySkipped};
 pub use jws::{Jws, MalformedJws};
 pub use keys::{VerificationKey, VerificationKeys};
 pub use path::{ClaimPath, PathFault};
+pub use places::{
+    ProtocolForm, cookie_token, protocol_token, query_token, without_cookie, without_parameter,
+    without_protocol,
+};
 pub use principal::Principal;
 pub use proofs::{ProofDesk, ProofSettings};
 pub use reading::{GrantedBy, IssuerKind, Reading};
+pub use revocation::{Revocation, RevocationFault, RevocationList, Target};
 pub use scope::{ScopeSet, ScopeTable, TooManyScopes};
 pub use verify::{TrustedIssuer, Verifier, VerifierSettings, VerifyToken};
 
@@ -67,6 +83,12 @@ pub enum TokenError {
     /// Encrypted, and not opened yet: whoever is told so opens it and asks once more.
     #[error("the token is encrypted and could not be decrypted in time")]
     Sealed(std::sync::Arc<SealedToken>),
+    /// Its issuer has to be asked about it: whoever is told so asks, and decides once more.
+    #[error("the token is opaque and its issuer could not be asked in time")]
+    Opaque(std::sync::Arc<OpaqueToken>),
+    /// Its issuer says that it is not good, and nothing else (RFC 7662 section 2.2).
+    #[error("the issuer says that the token is not active")]
+    Inactive,
     /// Not encrypted for a key of the API, or not what was encrypted.
     #[error("the token cannot be decrypted")]
     DecryptionFailed,
@@ -117,6 +139,9 @@ pub enum TokenError {
     /// The same, for a claim that the configuration names.
     #[error("the claim `{0}` is malformed")]
     MalformedAt(std::sync::Arc<str>),
+    /// Good by itself, and on a list.
+    #[error("the token was revoked")]
+    Revoked,
     /// The token is bound to a DPoP key (RFC 9449), and the API takes no proofs.
     #[error("the token is bound to a key and came without a proof")]
     DpopMissing,

@@ -1,7 +1,7 @@
 //! Who a verified token speaks for.
 //!
-//! A `Principal` is proof: its fields are private and `verify` alone makes one, so whoever holds one holds a token
-//! whose signature, issuer, audience and type were right. Time is not part of the proof: it is asked for at each use.
+//! A `Principal` is proof: its fields are private and `verify` and `introspection` alone make one, so whoever holds one
+//! holds a token whose signature (or whose issuer's word), issuer, audience and type were right. Time is not part of the proof: it is asked for at each use.
 
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ impl Principal {
         self.issued_at
     }
 
-    /// `exp`
+    /// `exp`; the end of time where the issuer of an opaque token names none.
     pub fn expires_at(&self) -> UnixSeconds {
         self.expires_at
     }

@@ -4,7 +4,7 @@
 //! request waits for a lock, and what a stranger sends takes no room. Pure: `now` and the keys are passed in.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -55,12 +55,16 @@ pub struct ProofDesk {
 }
 
 type Digest = [u8; 16];
+/// The first bytes of a thumbprint.
+type Holder = u64;
 
 /// What one lock guards.
 #[derive(Debug, Default)]
 struct Seen {
     digests: HashSet<Digest>,
-    by_expiry: BinaryHeap<Reverse<(UnixSeconds, Digest)>>,
+    by_expiry: BinaryHeap<Reverse<(UnixSeconds, Digest, Holder)>>,
+    /// How many of them each holder has.
+    by_holder: HashMap<Holder, u32>,
     /// Proofs that were good until then have been forgotten. A clock that is set back does not bring them back.
     forgotten_until: Option<UnixSeconds>,
 }
@@ -103,7 +107,8 @@ impl ProofDesk {
             return Err(ProofError::StoreFull);
         };
         let mut seen = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.insert(digest, proof.good_until, now, self.entries_per_shard)
+        let holder = key.0.first_chunk().copied().map_or(0, Holder::from_le_bytes);
+        seen.insert((digest, holder), proof.good_until, now, self.entries_per_shard)
     }
 
     /// How many proofs are remembered.
@@ -171,15 +176,17 @@ impl std::fmt::Debug for ProofDesk {
 impl Seen {
     fn insert(
         &mut self,
-        digest: Digest,
+        (digest, holder): (Digest, Holder),
         good_until: UnixSeconds,
         now: UnixSeconds,
         room: usize,
     ) -> Result<(), ProofError> {
-        while let Some(Reverse((until, old))) = self.by_expiry.peek().copied().filter(|first| first.0.0 < now)
+        while let Some(Reverse((until, old, its_holder))) =
+            self.by_expiry.peek().copied().filter(|first| first.0.0 < now)
         {
             self.by_expiry.pop();
             self.digests.remove(&old);
+            self.forget_one_of(its_holder);
             self.forgotten_until = Some(until);
         }
         if self.forgotten_until.is_some_and(|until| good_until <= until) {
@@ -188,12 +195,24 @@ impl Seen {
         if self.digests.contains(&digest) {
             return Err(ProofError::Replay);
         }
-        if self.digests.len() >= room {
+        // One holder may have as many as there is room left for others. So whoever fills the store alone is stopped at
+        // half of it, several at a share each, and somebody else always finds room.
+        let left = room.saturating_sub(self.digests.len());
+        let held = self.by_holder.get(&holder).copied().unwrap_or(0);
+        if usize::try_from(held).is_ok_and(|held| held >= left) {
             return Err(ProofError::StoreFull);
         }
         self.digests.insert(digest);
-        self.by_expiry.push(Reverse((good_until, digest)));
+        self.by_expiry.push(Reverse((good_until, digest, holder)));
+        self.by_holder.insert(holder, held + 1);
         Ok(())
+    }
+
+    fn forget_one_of(&mut self, holder: Holder) {
+        match self.by_holder.get_mut(&holder) {
+            Some(held) if *held > 1 => *held -= 1,
+            _ => drop(self.by_holder.remove(&holder)),
+        }
     }
 }
 
@@ -262,30 +281,80 @@ mod tests {
 
     #[test]
     fn the_bound_holds_and_room_comes_back() {
-        let desk = desk(&ProofSettings {
-            entries: 1_000,
-            ..ProofSettings::default()
-        });
-        let mut refused = 0;
-        for number in 0..100_000 {
-            match desk.take(&proof(&number.to_string(), NOW + 60), &KEY, NOW) {
-                Ok(()) => {}
-                Err(ProofError::StoreFull) => refused += 1,
-                Err(other) => panic!("{other}"),
+        for (entries, offered) in [(1_000, 100_000), (100_000, 200_000)] {
+            let desk = desk(&ProofSettings {
+                entries,
+                ..ProofSettings::default()
+            });
+            let mut refused = 0;
+            for number in 0..offered {
+                // Each of a key of its own: nobody has more than a share.
+                match desk.take(&proof("id", NOW + 60), &holder(number), NOW) {
+                    Ok(()) => {}
+                    Err(ProofError::StoreFull) => refused += 1,
+                    Err(other) => panic!("{other}"),
+                }
             }
+            let kept = desk.len();
+            assert!((entries * 9 / 10..=entries + SHARDS).contains(&kept), "{kept}");
+            assert_eq!(kept + refused, offered);
+            // What was taken is still known, full or not.
+            assert_eq!(
+                desk.take(&proof("id", NOW + 60), &holder(0), NOW),
+                Err(ProofError::Replay)
+            );
+            for number in 0..100 {
+                let id = format!("later {number}");
+                assert_eq!(
+                    desk.take(&proof(&id, NOW + 121), &holder(number), NOW + 61),
+                    Ok(())
+                );
+            }
+            // Each place forgets when it is next asked.
+            assert!(desk.len() < kept);
         }
-        let kept = desk.len();
-        assert!((900..=1_008).contains(&kept), "{kept}");
-        assert_eq!(kept + refused, 100_000);
-        // What was taken is still known, full or not.
-        assert_eq!(
-            desk.take(&proof("0", NOW + 60), &KEY, NOW),
-            Err(ProofError::Replay)
-        );
+    }
+
+    fn holder(number: usize) -> Thumbprint {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        Thumbprint(bytes)
+    }
+
+    #[test]
+    fn one_holder_is_refused_alone() {
+        let settings = ProofSettings::default();
+        let desk = desk(&settings);
+        let offer = |holders: std::ops::Range<usize>, each: usize| {
+            let mut taken = 0;
+            for number in 0..each {
+                for one in holders.clone() {
+                    let id = format!("{number}");
+                    match desk.take(&proof(&id, NOW + 60), &holder(one), NOW) {
+                        Ok(()) => taken += 1,
+                        Err(ProofError::StoreFull) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+            }
+            taken
+        };
+        let half = settings.entries / 2;
+        let greedy = offer(0..1, 100_000);
+        assert!((half * 9 / 10..=half + SHARDS).contains(&greedy), "{greedy}");
+        // Everybody else goes on as if nothing were.
+        assert_eq!(offer(1..1_001, 20), 20_000);
+        assert!(desk.len() <= settings.entries + SHARDS);
+        // A minute later it has its share again.
         for number in 0..100 {
             let id = format!("later {number}");
-            assert_eq!(desk.take(&proof(&id, NOW + 121), &KEY, NOW + 61), Ok(()));
+            assert_eq!(desk.take(&proof(&id, NOW + 121), &holder(0), NOW + 61), Ok(()));
         }
+        assert!(desk.shards.iter().all(|shard| {
+            let seen = shard.lock().unwrap();
+            let held: u32 = seen.by_holder.values().sum();
+            held as usize == seen.digests.len() && seen.by_expiry.len() == seen.digests.len()
+        }));
     }
 
     #[test]

@@ -168,8 +168,7 @@ impl Reading {
         for name in self.required {
             claims.get(name).ok_or(TokenError::MissingClaim(name))?;
         }
-        let is_foreign = self.foreign.iter().any(|name| claims.get(name).is_some());
-        if is_foreign {
+        if self.is_foreign(claims) {
             return Err(TokenError::WrongType);
         }
         for (path, values) in &self.type_claims {
@@ -186,6 +185,36 @@ impl Reading {
             Ok(())
         } else {
             Err(TokenError::WrongType)
+        }
+    }
+
+    /// Whether there is what only other kinds of token have.
+    pub(super) fn is_foreign(&self, claims: &Json) -> bool {
+        self.foreign.iter().any(|name| claims.get(name).is_some())
+    }
+
+    /// The same for what an issuer answers when it is asked about a token (RFC 7662 section 2.2): there the names of the
+    /// standard are, beside those that its tokens have, and nothing has to be there.
+    pub(super) fn of_answers(&self) -> Self {
+        let also = |paths: &[ClaimPath], name| {
+            let standard = ClaimPath::top(name);
+            let mut paths = paths.to_vec();
+            if !paths.contains(&standard) {
+                paths.push(standard);
+            }
+            paths
+        };
+        Self {
+            marks: Vec::new(),
+            foreign: if self.foreign.is_empty() {
+                FOREIGN
+            } else {
+                self.foreign
+            },
+            required: &[],
+            client: also(&self.client, "client_id"),
+            scopes: also(&self.scopes, "scope"),
+            ..self.clone()
         }
     }
 
@@ -233,7 +262,7 @@ pub enum IssuerKind {
 }
 
 /// Roles with the bits of what they stand for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Roles(HashMap<Box<str>, ScopeSet>);
 
 impl Roles {

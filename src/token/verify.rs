@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::binding::binding;
+use super::introspection::{Asked, OpaqueToken};
 use super::json::Json;
 use super::jwe::{self, Encryption, OpenedToken, SealedToken, Unencrypted};
 use super::jws::Jws;
@@ -24,21 +25,23 @@ use crate::definition::{ApiDefinition, PopMechanism, SigningAlg};
 #[derive(Debug)]
 pub struct Verifier {
     /// What bound tokens are held against; `None`: they are refused.
-    proofs: Option<PopMechanism>,
+    pub(super) proofs: Option<PopMechanism>,
     max_bytes: usize,
     times: TimeRules,
     scopes: Arc<ScopeTable>,
     /// The key of an HS* API; for such tokens no issuer has one.
     secret: Option<VerificationKey>,
-    issuers: Vec<Trusted>,
+    pub(super) issuers: Vec<Trusted>,
     encryption: Option<Encryption>,
+    /// Whether, and whom, to ask about tokens.
+    pub(super) asked: Option<Asked>,
 }
 
-#[derive(Debug)]
-struct Trusted {
-    issuer: Arc<str>,
+#[derive(Clone, Debug)]
+pub(super) struct Trusted {
+    pub(super) issuer: Arc<str>,
     keys: Option<Arc<VerificationKeys>>,
-    reading: Reading,
+    pub(super) reading: Reading,
     roles: Option<Roles>,
     /// Whether some claim has another name than the standards and Auth0 give it.
     is_mapped: bool,
@@ -77,6 +80,11 @@ pub trait VerifyToken<A> {
         None
     }
 
+    /// Whether a token that is good by itself was revoked. Without lists none was.
+    fn is_revoked(&self, _principal: &Principal, _now: UnixSeconds) -> bool {
+        false
+    }
+
     /// The certificate whose key the client has.
     fn certificate(&self) -> Option<Thumbprint> {
         None
@@ -109,6 +117,7 @@ impl Verifier {
             scopes,
             secret,
             encryption: None,
+            asked: None,
         }
     }
 
@@ -118,9 +127,13 @@ impl Verifier {
         Self { encryption, ..self }
     }
 
-    /// Verifies a compact token. One that is encrypted comes back as [`TokenError::Sealed`].
+    /// Verifies a compact token. One that is encrypted comes back as [`TokenError::Sealed`], one that has to be asked
+    /// about as [`TokenError::Opaque`].
     pub fn verify(&self, token: &str, now: UnixSeconds) -> Result<Principal, TokenError> {
         self.check_length(token)?;
+        if self.asked.as_ref().is_some_and(|asked| asked.rules.takes(token)) {
+            return Err(TokenError::Opaque(Arc::new(OpaqueToken::new(token))));
+        }
         if jwe::is_encrypted(token) {
             let encryption = self.encryption.as_ref();
             let encryption = encryption.ok_or(TokenError::Malformed(
@@ -255,17 +268,28 @@ impl Verifier {
     }
 
     /// Reads the claims of a token whose signature is right.
-    fn principal(&self, trusted: &Trusted, mut claims: Json) -> Result<Principal, TokenError> {
+    fn principal(&self, trusted: &Trusted, claims: Json) -> Result<Principal, TokenError> {
         let reading = &trusted.reading;
         if !claims::audience_is_one_of(&claims, &reading.audiences)? {
             return Err(TokenError::AudienceMismatch);
         }
+        let expires_at = claims::date(&claims, "exp")?.ok_or(TokenError::MissingClaim("exp"))?;
+        reading.check_kind(&claims)?;
+        self.read(trusted, claims, expires_at)
+    }
+
+    /// Reads what is the same for every kind of access token.
+    pub(super) fn read(
+        &self,
+        trusted: &Trusted,
+        mut claims: Json,
+        expires_at: UnixSeconds,
+    ) -> Result<Principal, TokenError> {
+        let reading = &trusted.reading;
         let subject: Option<Box<str>> = reading.subject.text(&claims)?.map(Box::from);
         let client_id: Option<Box<str>> = reading.client(&claims)?.map(Box::from);
         let issued_at = claims::date(&claims, "iat")?;
-        let expires_at = claims::date(&claims, "exp")?.ok_or(TokenError::MissingClaim("exp"))?;
         let token_id = reading.token_id.text(&claims)?.map(Box::from);
-        reading.check_kind(&claims)?;
         let binding = binding(&claims, self.proofs)?;
         let named = reading.permissions(&claims)?;
         let permissions = match &trusted.roles {

@@ -10,6 +10,7 @@ use crate::harness::issuer::now;
 use crate::harness::prover::hash;
 use crate::harness::{Gateway, Http2Client, Issuer, Prover, Upstream};
 use crate::support::forge::SigningKey;
+use crate::support::seal::{Recipient, Seal};
 
 const PUBLIC: &str = "https://items.example.com/v1";
 const ADDRESS: &str = "https://items.example.com/v1/items";
@@ -27,9 +28,14 @@ struct World {
 impl World {
     /// `possession` is what the definition says; `rest` and `top` are further lines of the API and of the file.
     fn start(possession: &str, top: &str, rest: &str) -> Self {
+        Self::start_with(possession, top, rest, &[])
+    }
+
+    /// The same, with files beside the configuration.
+    fn start_with(possession: &str, top: &str, rest: &str, files: &[(&str, &str)]) -> Self {
         let (issuer, upstream) = (Issuer::start(), Upstream::start());
         let (issuer_url, upstream_url) = (issuer.identifier(), upstream.url());
-        let gateway = Gateway::start(&format!(
+        let yaml = format!(
             "{top}issuers:
   - issuer: {issuer_url}
 apis:
@@ -46,7 +52,8 @@ apis:
       - {{ path: /write, require: write:items }}
       - {{ path: /report, require: read:items, mode: report }}
 "
-        ));
+        );
+        let gateway = Gateway::start_with(&yaml, files);
         Self {
             issuer,
             upstream,
@@ -515,6 +522,103 @@ fn a_full_memory_refuses_and_forgets_nothing() {
     for proof in &taken {
         world.refused("DPoP", &token, &[proof], 401, "dpop_replay");
     }
+}
+
+#[test]
+fn whoever_fills_the_memory_is_refused_alone() {
+    // 16 locks with thirty places each.
+    let world = World::start(
+        "{ mechanism: dpop, required: true }",
+        "dpop: { proofs: 480, max_age: 10m }\n",
+        "",
+    );
+    let token = world.bound();
+    let (mut taken, mut full) = (0, 0);
+    for _ in 0..600 {
+        let proof = world.prover.proof("GET", ADDRESS, &token);
+        match world.ask("DPoP", &token, &[&proof]).status {
+            200 => taken += 1,
+            503 => full += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!((200..=240).contains(&taken), "{taken} of {full}");
+    assert_eq!(world.upstream.requests(), taken);
+    for _ in 0..10 {
+        let other = Prover::new(SigningAlg::ES256);
+        let token = world.bound_to(&other);
+        for _ in 0..5 {
+            let proof = other.proof("GET", ADDRESS, &token);
+            assert_eq!(world.ask("DPoP", &token, &[&proof]).status, 200);
+        }
+    }
+}
+
+#[test]
+fn an_encrypted_token_is_bound_like_any_other() {
+    let key = Recipient::fixture("RSA", 0);
+    let world = World::start_with(
+        "{ mechanism: dpop, required: true }",
+        "",
+        "    decryption_keys: [file:jwe.pem]\n    accept_unencrypted: false\n",
+        &[("jwe.pem", &key.pem())],
+    );
+    let seal = Seal::new("RSA-OAEP-256", "A256GCM");
+    let sealed = |signed: &str| key.seal(&seal, signed.as_bytes());
+    let token = sealed(&world.bound());
+    // Decrypted once, and found in the cache afterwards: each time a proof is asked for.
+    for _ in 0..3 {
+        let proof = world.prover.proof("GET", ADDRESS, &token);
+        let response = world.ask("DPoP", &token, &[&proof]);
+        assert_eq!(response.status, 200, "{}", response.text());
+        world.refused("DPoP", &token, &[&proof], 401, "dpop_replay");
+        world.refused("DPoP", &token, &[], 401, "dpop_missing");
+        world.refused("Bearer", &token, &[], 401, "dpop_downgrade");
+    }
+    let decrypted = [("stage", "decrypt")];
+    let metrics = world.gateway.metrics();
+    assert_eq!(
+        metrics.value("scopegate_auth_duration_seconds_count", &decrypted),
+        1.0
+    );
+    // `ath` is of the token as it came, not of what is in it.
+    let inner = world.bound();
+    let proof = world.prover.proof("GET", ADDRESS, &inner);
+    world.refused("DPoP", &sealed(&inner), &[&proof], 401, "dpop_wrong_token");
+    let stranger = Prover::new(SigningAlg::ES256);
+    let proof = stranger.proof("GET", ADDRESS, &token);
+    world.refused("DPoP", &token, &[&proof], 401, "dpop_wrong_key");
+    let unbound = sealed(&world.unbound());
+    let proof = world.prover.proof("GET", ADDRESS, &unbound);
+    world.refused("DPoP", &unbound, &[&proof], 401, "token_unbound");
+    let signed = world.bound();
+    let proof = world.prover.proof("GET", ADDRESS, &signed);
+    world.refused("DPoP", &signed, &[&proof], 401, "unencrypted");
+}
+
+#[test]
+fn a_bound_token_comes_in_no_other_place() {
+    let world = World::start(
+        "{ mechanism: dpop, required: false }",
+        "",
+        "    tokens: { from: [authorization, { header: X-Access-Token }, { query: access_token }] }\n",
+    );
+    let token = world.bound();
+    let proof = || world.prover.proof("GET", ADDRESS, &token);
+    assert_eq!(world.ask("DPoP", &token, &[&proof()]).status, 200);
+    let before = world.upstream.requests();
+    let query = format!("/items?access_token={token}");
+    for (target, header) in [("/items", Some(token.as_str())), (query.as_str(), None)] {
+        let proof = proof();
+        let mut fields = vec![("dpop", proof.as_str())];
+        fields.extend(header.map(|token| ("x-access-token", token)));
+        let response = world.gateway.client().get(target, &fields);
+        assert_eq!(
+            (response.status, &response.json()["reason"]),
+            (401, &json!("dpop_downgrade"))
+        );
+    }
+    assert_eq!(world.upstream.requests(), before);
 }
 
 #[test]

@@ -205,6 +205,106 @@ fn a_stream_that_is_not_taken_is_reset_alone() {
     }
 }
 
+/// What it takes in a second is less than the least, though each pause is short; the time in which there was nothing to
+/// take is not its fault.
+#[test]
+fn a_response_that_is_taken_too_slowly_ends() {
+    use std::io::{Read as _, Write as _};
+    let (issuer, upstream) = (Issuer::start(), Upstream::start());
+    let settings = "limits: { response_rate: 1MiB }\ntimeouts: { body: 60s }";
+    let gateway = Gateway::start(&yaml(&issuer, &upstream, settings));
+    upstream.next(Behaviour::Respond(200, vec![], vec![b'x'; 64 << 20]));
+    let mut slow = narrow(gateway.address());
+    slow.write_all(&head("GET", "/p/large", &[], None)).unwrap();
+    upstream.wait_for_requests(1);
+    // An upstream that has little to say, for longer than the grace.
+    upstream.next(Behaviour::Chunks {
+        chunks: vec![b"part".to_vec(); 9],
+        pause: Duration::from_secs(1),
+        trailers: vec![],
+    });
+    let mut patient = gateway.client();
+    patient.send(head("GET", "/p/events", &[], None));
+    let began = Instant::now();
+    let mut taken = vec![0; 16 << 10];
+    while errors(&gateway.metrics(), "slow_reader") == 0.0 {
+        assert!(
+            began.elapsed() < Duration::from_secs(45),
+            "it is still waited for"
+        );
+        slow.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        drop(slow.read(&mut taken));
+        std::thread::park_timeout(Duration::from_millis(100));
+    }
+    assert!(
+        began.elapsed() >= Duration::from_millis(4_900),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(patient.response().body, b"part".repeat(9));
+    // Who takes what comes gets all of it.
+    upstream.next(Behaviour::Respond(200, vec![], vec![b'x'; 32 << 20]));
+    assert_eq!(gateway.client().get("/p/large", &[]).body.len(), 32 << 20);
+    assert_eq!(errors(&gateway.metrics(), "slow_reader"), 1.0);
+    gateway.until_idle();
+}
+
+/// The same for one stream among others: small windows, one after the other.
+#[test]
+fn a_stream_that_is_taken_too_slowly_is_reset_alone() {
+    const INITIAL_WINDOW_SIZE: u16 = 4;
+    let (issuer, upstream) = (Issuer::start(), Upstream::start());
+    let settings = "limits: { response_rate: 1MiB }\ntimeouts: { body: 60s }";
+    let gateway = Gateway::start(&yaml(&issuer, &upstream, settings));
+    let mut client = FrameClient::connect_with(gateway.http2_address(), &[(INITIAL_WINDOW_SIZE, 1_000)]);
+    upstream.next(Behaviour::Respond(200, vec![], vec![b'x'; 4 << 20]));
+    client.send(&get(1, b"/p/large"));
+    upstream.wait_for_requests(1);
+    // The upstream of this one is silent for longer than all of it takes.
+    upstream.next(Behaviour::Hold(Box::new(Behaviour::Respond(
+        200,
+        vec![],
+        b"late".to_vec(),
+    ))));
+    client.send(&get(3, b"/p/silent"));
+    upstream.wait_for_requests(2);
+    let began = Instant::now();
+    loop {
+        assert!(
+            began.elapsed() < Duration::from_secs(60),
+            "it is still waited for"
+        );
+        client.send(&frame(WINDOW_UPDATE, 0, 1, &10_000_u32.to_be_bytes()));
+        client.send(&frame(WINDOW_UPDATE, 0, 0, &10_000_u32.to_be_bytes()));
+        match client.next_of_interest(Duration::from_millis(500)) {
+            Ok(Some(found)) => {
+                assert_ne!(found.kind, GOAWAY, "{found:?}");
+                if found.kind == RST_STREAM {
+                    assert_eq!(found.stream, 1);
+                    break;
+                }
+            }
+            Ok(None) => panic!("closed"),
+            Err(_) => {}
+        }
+        std::thread::park_timeout(Duration::from_millis(300));
+    }
+    assert!(
+        began.elapsed() >= Duration::from_millis(4_900),
+        "{:?}",
+        began.elapsed()
+    );
+    upstream.release();
+    loop {
+        let found = client.next_of_interest(DEADLINE).unwrap().expect("closed");
+        assert_eq!((found.stream, found.kind == RST_STREAM), (3, false));
+        if found.flags & END_STREAM != 0 {
+            break;
+        }
+    }
+    gateway.until_idle();
+}
+
 /// CVE-2023-44487 at a pace at which each request reaches the upstream before it is reset.
 #[test]
 fn rapid_reset() {

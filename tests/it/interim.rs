@@ -54,8 +54,9 @@ fn until_head(client: &mut Client) -> String {
 fn they_arrive_while_the_response_is_still_made() {
     let world = World::start();
     let mut client = world.gateway.client();
-    // The second time on a connection to the upstream that is used again.
-    for turn in 0..2 {
+    // From the second time on over a connection to the upstream that is used again, and more often than what one response
+    // may have before it.
+    for turn in 0..20 {
         let held = Behaviour::Hold(Box::new(Behaviour::Echo));
         world
             .upstream

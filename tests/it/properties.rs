@@ -136,6 +136,7 @@ fn verdict(
         method: &method,
         authority: host,
         path,
+        query: None,
         headers: &headers,
     };
     Some(match decide(&snapshot.table, head, &Untouched, 0) {

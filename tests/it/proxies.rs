@@ -298,6 +298,48 @@ fn every_request_belongs_to_a_trace() {
     assert_eq!(ids.len(), 4, "no two requests share a trace that was begun here");
 }
 
+/// The balancer has as many connections as its clients, and each of these its own share.
+#[test]
+fn connections_are_counted_with_the_client_that_a_proxy_header_names() {
+    let world = World::start(
+        "trusted_proxies: [127.0.0.1]\nlisteners: [{ address: 127.0.0.1:0, proxy_protocol: any }]\n\
+         limits: { connections_per_address: 2 }\n",
+        &[],
+    );
+    let refused = || {
+        let metrics = world.gateway.metrics();
+        metrics.value("scopegate_connections_refused_total", &[])
+    };
+    let from = |client: u8| {
+        let header = format!("PROXY TCP4 192.0.2.{client} 192.0.2.200 56324 443\r\n");
+        let mut connection = Client::connect(world.gateway.address());
+        connection.send([header.as_bytes(), &head("GET", "/p/a", &[], None)].concat());
+        let answer = connection.try_response_to("GET").ok().flatten();
+        answer.map(|response| {
+            assert_eq!(response.status, 200);
+            connection
+        })
+    };
+    let mut held: Vec<_> = (1..=4).flat_map(|client| [from(client), from(client)]).collect();
+    assert!(held.iter().all(Option::is_some));
+    assert_eq!((world.upstream.requests(), refused()), (8, 0.0));
+    assert!(from(1).is_none());
+    assert!(from(4).is_none());
+    assert_eq!((world.upstream.requests(), refused()), (8, 2.0));
+    // What speaks for nobody, such as a check of the balancer's own, is nobody's.
+    let own: Vec<_> = (0..4)
+        .map(|_| {
+            let mut connection = Client::connect(world.gateway.address());
+            connection.send([b"PROXY UNKNOWN\r\n", &head("GET", "/p/a", &[], None)[..]].concat());
+            assert_eq!(connection.response().status, 200);
+            connection
+        })
+        .collect();
+    held.remove(0);
+    eventually("a free place", || from(1).is_some());
+    drop((own, held));
+}
+
 /// A connection from another address of this machine.
 fn connect_from(address: [u8; 4], to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -117,6 +117,12 @@ apis:
     accept_unencrypted: false
     upstream: {upstream}
     routes: [{{ path: /items, require: authenticated }}]
+  - definition: {{ identifier: urn:cookie, signing_alg: RS256 }}
+    issuers: [{issuer}]
+    hosts: [cookie.test]
+    tokens: {{ from: [{{ cookie: sid }}] }}
+    upstream: {upstream}
+    routes: [{{ path: /items, require: authenticated }}]
   - definition: {{ identifier: urn:unwell, signing_alg: RS256 }}
     hosts: [unwell.test]
     issuers: [{issuer}]
@@ -302,7 +308,7 @@ impl Case {
 }
 
 /// Reasons that no request can bring about.
-const UNREACHABLE: [(Reason, &str); 15] = [
+const UNREACHABLE: [(Reason, &str); 16] = [
     (
         Reason::Internal,
         "a permit whose route is not in its own snapshot: a fault of the gateway",
@@ -310,6 +316,10 @@ const UNREACHABLE: [(Reason, &str); 15] = [
     (
         Reason::MisdirectedRequest,
         "needs TLS with several certificates; `tls.rs` meets it",
+    ),
+    (
+        Reason::Revoked,
+        "needs a list of revoked tokens; `revocations.rs` meets it",
     ),
     (Reason::DpopDowngrade, BY_DPOP),
     (Reason::DpopInvalid, BY_DPOP),
@@ -412,6 +422,13 @@ fn request_cases(world: &World) -> Vec<Case> {
             ask("/items").token(format!("{good}, x")),
         )
         .error("invalid_request"),
+        case("another site", R::CrossSite, 403, {
+            let cookie = ask("/items").method("POST").host("cookie.test");
+            cookie
+                .field("cookie", "sid=x")
+                .field("origin", "https://evil.test")
+        })
+        .on("urn:cookie", "/items"),
         case("keys unavailable", R::KeysUnavailable, 503, {
             let draft = world
                 .down

@@ -53,12 +53,12 @@ fn word_for_word() {
         (
             Reason::MultipleTokens,
             0,
-            r#", error="invalid_request", error_description="there is more than one Authorization header""#.into(),
+            r#", error="invalid_request", error_description="there is more than one token""#.into(),
         ),
         (
             Reason::MalformedAuthorization,
             0,
-            r#", error="invalid_request", error_description="the Authorization header cannot be read""#.into(),
+            r#", error="invalid_request", error_description="what stands in the place of the token cannot be read""#.into(),
         ),
         (
             Reason::BadSignature,

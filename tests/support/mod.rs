@@ -4,5 +4,6 @@
 pub(crate) mod api;
 pub(crate) mod forge;
 pub(crate) mod readings;
+pub(crate) mod introspected;
 pub(crate) mod routes;
 pub(crate) mod seal;

@@ -92,8 +92,10 @@ pub(crate) fn api_plan(api: TestApi, hosts: &[&str], routes: Vec<RoutePlan>) -> 
         issuers: vec![ISSUER.into()],
         signing_secret: api.alg.is_symmetric().then(|| Secret::new(api.key().secret())),
         encryption: None,
+        introspection: None,
         hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
         public_url: None,
+        token_places: Vec::new(),
         mode: Mode::Enforce,
         max_age: api.max_age,
         leeway: Duration::from_secs(10),
@@ -158,6 +160,7 @@ pub(crate) fn verdict_by(
         method: &method,
         authority,
         path,
+        query: None,
         headers: &headers,
     };
     decide(&snapshot.table, head, verify, NOW)

@@ -87,6 +87,7 @@ impl Gate {
             // The table knows no hosts.
             authority: "authority",
             path: &request.path,
+            query: None,
             headers: &request.headers,
         };
         let shown = request
@@ -203,12 +204,14 @@ fn plan(settings: &AuthoritySettings, definition: &Arc<ApiDefinition>) -> Result
     Ok(Plan {
         issuers: vec![settings.issuer.clone()],
         apis: vec![ApiPlan {
+            token_places: Vec::new(),
             definition: Arc::clone(definition),
             // A store of an earlier version may lack permissions that the table asks for: nobody has them then.
             origin: DefinitionOrigin::Followed,
             issuers: vec![settings.issuer.as_str().into()],
             signing_secret: None,
             encryption: None,
+            introspection: None,
             hosts: Vec::new(),
             public_url: Some(settings.issuer.trim_end_matches('/').to_owned()),
             mode: Mode::Enforce,

@@ -1,17 +1,20 @@
 //! `scopegate explain`: the production decision on a described request, check by check.
 //!
 //! It compiles the configuration as `run` does and calls the same `decide`. With `--token` the keys of the issuers are
-//! fetched as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
+//! fetched, and an issuer is asked about it, as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
 //! are signed with it, so that nothing of the path is skipped. It forwards nothing.
 
+mod introspect;
+mod place;
 mod report;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::header::{AUTHORIZATION, HOST};
+use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use serde_json::Value;
@@ -19,16 +22,18 @@ use serde_json::Value;
 use super::Output;
 use super::signing::SigningKey;
 use crate::config::Settings;
+use crate::control::read_revocations;
 use crate::definition::Secret;
 use crate::gateway::SanitizedHead;
 use crate::policy::{Api, Decision, Denial, Route, RouteTable, decide};
 use crate::snapshot::handoff::KeyMisses;
-use crate::snapshot::{CompileSettings, IssuerKeys, Snapshot, compile};
+use crate::snapshot::{CompileSettings, IssuerKeys, Lists, Revocations, Snapshot, compile};
 use crate::token::{
-    ClaimPath, KeySet, Principal, ProofDesk, Reading, Thumbprint, TokenError, Unencrypted, UnixSeconds,
-    VerifyToken,
+    ClaimPath, KeySet, Principal, ProofDesk, Reading, RevocationList, Thumbprint, TokenError, Unencrypted,
+    UnixSeconds, VerifyToken,
 };
-use report::{explanation, print};
+use introspect::Introspected;
+use report::{Looked, explanation, print};
 
 /// A request in words.
 #[derive(Clone, Debug, Default)]
@@ -73,23 +78,22 @@ pub fn run(
         && let Some(api) = api_of(&snapshot.table, &parts, settings)
     {
         let (signed, keys) = signed_claims(settings, api, claims)?;
-        snapshot = compiled(&with_unencrypted(settings), &keys)?;
+        snapshot = compiled(&with_plain_tokens(settings), &keys)?;
         token = Some(signed);
     }
     if let Some(token) = token {
-        // Whoever gives a proof means it.
-        let scheme = if parts.headers.contains_key("dpop") {
-            "DPoP"
-        } else {
-            "Bearer"
-        };
-        let value = HeaderValue::from_str(&format!("{scheme} {token}"))
-            .map_err(|_invalid| usage("the token has characters that a header cannot have"))?;
-        parts.headers.append(AUTHORIZATION, value);
+        let api = api_of(&snapshot.table, &parts, settings);
+        let places = api.and_then(|api| api.places.as_deref());
+        place::put(&mut parts, places, &token)?;
     }
-    let certificate = described.certificate.as_deref().map(Thumbprint::of);
-    let decision = decision(&snapshot.table, &parts, settings, certificate);
-    let explanation = explanation(&snapshot.table, described, &parts, &decision);
+    let direct = Direct::new(settings, described, lists(settings)?);
+    let first = decision(&snapshot.table, &parts, settings, &direct);
+    let (decision, introspected) = introspect::decision(first, &snapshot, &parts, settings, &direct)?;
+    let looked = Looked {
+        introspected,
+        is_listed: settings.revocations.is_some(),
+    };
+    let explanation = explanation(&snapshot.table, described, &parts, &decision, looked);
     match output {
         Output::Text => print(&explanation, out)?,
         Output::Json => {
@@ -103,6 +107,7 @@ pub fn run(
 /// Verifies without a cache, and remembers no proof: one request is decided.
 struct Direct {
     proofs: ProofDesk,
+    revocations: Revocations,
     certificate: Option<Thumbprint>,
 }
 
@@ -119,6 +124,10 @@ impl VerifyToken<Api> for Direct {
         Some(&self.proofs)
     }
 
+    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
+        self.revocations.is_revoked(principal, now)
+    }
+
     fn certificate(&self) -> Option<Thumbprint> {
         self.certificate
     }
@@ -127,7 +136,9 @@ impl VerifyToken<Api> for Direct {
 impl Direct {
     /// The process that made a nonce is another one, unless they share a secret: without it none can be checked, and
     /// what is asked for is shown.
-    fn new(settings: &Settings, certificate: Option<Thumbprint>) -> Self {
+    fn new(settings: &Settings, described: &Described, revocations: Lists) -> Self {
+        let in_force = Revocations::default();
+        in_force.replace(revocations);
         let nonce_key = settings
             .dpop
             .nonce_secret
@@ -135,9 +146,29 @@ impl Direct {
             .map_or(&[][..], Secret::expose);
         Self {
             proofs: ProofDesk::new(&settings.dpop.proofs, &[], nonce_key),
-            certificate,
+            revocations: in_force,
+            certificate: described.certificate.as_deref().map(Thumbprint::of),
         }
     }
+}
+
+/// What is in the files; what was pushed and is not stored, only the gateway knows.
+fn lists(settings: &Settings) -> Result<Lists, ExplainError> {
+    let list = |path: Option<&PathBuf>| -> Result<Arc<RevocationList>, ExplainError> {
+        let entries = path
+            .filter(|path| path.exists())
+            .map(|path| read_revocations(path));
+        let entries = entries.transpose().map_err(|error| usage(&error.to_string()))?;
+        Ok(Arc::new(RevocationList::new(entries.iter().flatten())))
+    };
+    let Some(revocations) = &settings.revocations else {
+        return Ok(Lists::default());
+    };
+    let store = revocations.push.as_ref().and_then(|push| push.store.as_ref());
+    Ok(Lists {
+        file: list(revocations.file.as_ref())?,
+        pushed: list(store)?,
+    })
 }
 
 fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snapshot, ExplainError> {
@@ -168,16 +199,15 @@ fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snaps
     })
 }
 
-/// The settings under which claims are asked about: a token is made of them, and nobody encrypts it.
-fn with_unencrypted(settings: &Settings) -> Settings {
+/// The settings under which claims are asked about: a signed token is made of them, nobody encrypts it, and no issuer
+/// knows of it.
+fn with_plain_tokens(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
-    for encryption in settings
-        .plan
-        .apis
-        .iter_mut()
-        .filter_map(|api| api.encryption.as_mut())
-    {
-        encryption.unencrypted = Unencrypted::Accept;
+    for api in &mut settings.plan.apis {
+        api.introspection = None;
+        if let Some(encryption) = &mut api.encryption {
+            encryption.unencrypted = Unencrypted::Accept;
+        }
     }
     settings
 }
@@ -235,18 +265,18 @@ fn decision(
     table: &RouteTable,
     parts: &Parts,
     settings: &Settings,
-    certificate: Option<Thumbprint>,
+    verify: &impl VerifyToken<Api>,
 ) -> Decision {
-    let direct = Direct::new(settings, certificate);
     match SanitizedHead::read(parts, &settings.limits) {
-        Ok(head) => decide(table, head.request_head(), &direct, unix_now()),
+        Ok(head) => decide(table, head.request_head(), verify, unix_now()),
         Err(reason) => Decision::Refuse(Denial::of(reason)),
     }
 }
 
 /// The API whose route the request meets, found by asking without a token.
 fn api_of<'a>(table: &'a RouteTable, parts: &Parts, settings: &Settings) -> Option<&'a Api> {
-    let route = route_of(table, &decision(table, parts, settings, None))?;
+    let direct = Direct::new(settings, &Described::default(), Lists::default());
+    let route = route_of(table, &decision(table, parts, settings, &direct))?;
     table.api(route.api)
 }
 

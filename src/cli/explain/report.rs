@@ -7,12 +7,12 @@ use http::header::HOST;
 use http::request::Parts;
 use serde::Serialize;
 
-use super::{Described, route_of};
-use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable};
+use super::{Described, Introspected, route_of};
+use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable, TokenPlaces};
 use crate::token::{Json, Number, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 24] = [
+const CHECKS: [(&str, &[Reason]); 27] = [
     (
         "request",
         &[
@@ -33,7 +33,12 @@ const CHECKS: [(&str, &[Reason]); 24] = [
             Reason::MalformedAuthorization,
         ],
     ),
+    ("same site", &[Reason::CrossSite]),
     ("token form", &[Reason::TokenTooLarge, Reason::MalformedToken]),
+    (
+        "introspection",
+        &[Reason::IntrospectionUnavailable, Reason::Inactive],
+    ),
     ("encryption", &[Reason::Unencrypted, Reason::DecryptionFailed]),
     ("algorithm", &[Reason::UnsupportedAlg, Reason::AlgMismatch]),
     ("token type", &[Reason::WrongType]),
@@ -51,6 +56,7 @@ const CHECKS: [(&str, &[Reason]); 24] = [
             Reason::TooOld,
         ],
     ),
+    ("revocation", &[Reason::Revoked]),
     (
         "binding",
         &[
@@ -119,11 +125,20 @@ enum CheckResult {
     NotNeeded,
 }
 
+/// Where else than at the request itself was looked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Looked {
+    pub(super) introspected: Introspected,
+    /// Whether there are lists of revoked tokens.
+    pub(super) is_listed: bool,
+}
+
 pub(super) fn explanation(
     table: &RouteTable,
     described: &Described,
     parts: &Parts,
     decision: &Decision,
+    looked: Looked,
 ) -> Explanation {
     let route = route_of(table, decision);
     let api = route.and_then(|route| table.api(route.api));
@@ -147,12 +162,16 @@ pub(super) fn explanation(
         )
     });
     Explanation {
-        request: described.request.clone(),
+        // The query has no part in it, unless it has the token.
+        request: match described.request.split_once('?') {
+            Some((request, _)) => format!("{request}?…"),
+            None => described.request.clone(),
+        },
         host: String::from_utf8_lossy(parts.headers.get(HOST).map_or(b"", HeaderValue::as_bytes)).into(),
         api: api.map(|api| api.identifier.to_string()),
         route: route.map(|route| route.pattern.to_string()),
         asks: route.map(asks),
-        checks: checks(route, api, denial),
+        checks: checks(route, api, denial, looked),
         decision: word,
         reason: reason.name(),
         detail: denial.map(detail),
@@ -222,7 +241,11 @@ fn asks(route: &Route) -> String {
     }
 }
 
-fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> Vec<Check> {
+fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>, looked: Looked) -> Vec<Check> {
+    let Looked {
+        introspected,
+        is_listed,
+    } = looked;
     let is_public = route.is_some_and(|route| !matches!(route.requirement, Requirement::Token(_)));
     let failed = denial.and_then(|denial| {
         CHECKS
@@ -230,9 +253,19 @@ fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>) -> 
             .position(|(_, reasons)| reasons.contains(&failing(denial)))
     });
     let is_asked = |check: &str| match check {
+        "same site" => api
+            .and_then(|api| api.places.as_deref())
+            .is_some_and(TokenPlaces::has_cookie),
+        "revocation" => is_listed,
         "binding" => api.is_some_and(|api| api.possession.is_some()),
         check if check.starts_with("proof") => api.is_some_and(Api::takes_proofs),
         _ => true,
+    };
+    let is_opaque = introspected == Introspected::Yes;
+    let is_asked = |check: &str| match check {
+        "introspection" => is_opaque,
+        "encryption" | "algorithm" | "key" | "signature" => !is_opaque,
+        check => is_asked(check),
     };
     let result = |index: usize, check: &str| match failed {
         _ if is_public && index >= FIRST_TOKEN_CHECK => CheckResult::NotNeeded,

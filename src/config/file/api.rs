@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::super::faults::Fault;
 use super::super::reader::{FromNode, Keys, Mirror, Names, Placed, Word, misshapen};
 use super::super::values::Period;
-use super::{Route, StepUp, Trusted, Upstream};
+use super::{Introspection, Route, StepUp, Tokens, Trusted, Upstream};
 use crate::definition::{ApiDefinition, Node, Value, Words, refuse_null, wrong_kind};
 use crate::policy::Mode;
 use crate::snapshot::{Preflight, TokenForwarding};
@@ -28,6 +28,8 @@ pub(in super::super) struct Api {
     /// Whether tokens that are only signed are accepted beside encrypted ones. Default: where the definition has no
     /// `token_encryption`.
     pub(in super::super) accept_unencrypted: Option<Placed<bool>>,
+    /// That its issuer is asked about tokens (RFC 7662). Default: it is not, and every token must be signed.
+    pub(in super::super) introspection: Option<Placed<Introspection>>,
     /// The host names of the API, without a port. Default: every host that no other API names.
     #[schemars(length(min = 1))]
     pub(in super::super) hosts: Option<Vec<Placed<String>>>,
@@ -39,6 +41,8 @@ pub(in super::super) struct Api {
     pub(in super::super) leeway: Option<Placed<Period>>,
     /// The oldest token that is accepted, counted from `iat`. Default: no such bound.
     pub(in super::super) max_age: Option<Placed<Period>>,
+    /// Where tokens come from. Default: the `Authorization` header.
+    pub(in super::super) tokens: Option<Tokens>,
     /// What every route that is not public asks of the authentication (RFC 9470), unless it says otherwise itself.
     pub(in super::super) step_up: Option<Placed<StepUp>>,
     /// Where allowed requests go: `http://host:port`, `https://host:port`, `unix:PATH`, or servers and how they are used.
@@ -54,17 +58,19 @@ pub(in super::super) struct Api {
 
 impl Mirror for Api {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["openapi", "upgrade", "rate_limit", "introspection"]);
+        keys.unsupported(&["openapi", "upgrade", "rate_limit"]);
         let definition = keys.required("definition");
         let issuers = keys.optional("issuers");
         let signing_secret = keys.optional("signing_secret");
         let decryption_keys = keys.optional("decryption_keys");
         let accept_unencrypted = keys.optional("accept_unencrypted");
+        let introspection = keys.optional("introspection");
         let hosts = keys.optional("hosts");
         let public_url = keys.optional("public_url");
         let mode = keys.optional("mode");
         let leeway = keys.optional("leeway");
         let max_age = keys.optional("max_age");
+        let tokens = keys.optional("tokens");
         let step_up = keys.optional("step_up");
         let upstream = keys.required("upstream");
         let forward = keys.optional("forward");
@@ -76,11 +82,13 @@ impl Mirror for Api {
             signing_secret,
             decryption_keys,
             accept_unencrypted,
+            introspection,
             hosts,
             public_url,
             mode,
             leeway,
             max_age,
+            tokens,
             step_up,
             upstream: upstream?,
             forward,
@@ -168,7 +176,7 @@ impl Mirror for Follow {
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(deny_unknown_fields, transform = refuse_null)]
 pub(in super::super) struct Forward {
-    /// Whether the `Authorization` header is forwarded (`keep`, the default) or removed (`strip`).
+    /// Whether the token is forwarded (`keep`, the default) or removed (`strip`).
     pub(in super::super) token: Option<Word<TokenForwarding>>,
     /// Headers that carry claims: the header, and the name of the claim.
     pub(in super::super) identity_headers: Option<Names<Placed<String>>>,

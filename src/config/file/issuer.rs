@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 
 use super::super::reader::{Keys, Mirror, Placed, Word};
 use super::super::values::Period;
+use super::Endpoint;
 use crate::definition::{Node, refuse_null};
 use crate::token::IssuerKind;
 
@@ -24,6 +25,8 @@ pub(in super::super) struct Issuer {
     pub(in super::super) jwks_inline: Option<Node>,
     /// How fetched keys are kept current.
     pub(in super::super) jwks: Option<Jwks>,
+    /// How the issuer is asked about tokens (RFC 7662), by the APIs that have `introspection` too.
+    pub(in super::super) introspection: Option<Placed<Endpoint>>,
 }
 
 impl Issuer {
@@ -37,19 +40,20 @@ impl Issuer {
             jwks_file: None,
             jwks_inline: None,
             jwks: None,
+            introspection: None,
         }
     }
 }
 
 impl Mirror for Issuer {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
-        keys.unsupported(&["introspection"]);
         let issuer = keys.required("issuer");
         let kind = keys.optional("kind");
         let jwks_uri = keys.optional("jwks_uri");
         let jwks_file = keys.optional("jwks_file");
         let jwks_inline = keys.optional("jwks_inline");
         let jwks = keys.optional("jwks");
+        let introspection = keys.optional("introspection");
         Some(Self {
             issuer: issuer?,
             kind,
@@ -57,6 +61,7 @@ impl Mirror for Issuer {
             jwks_file,
             jwks_inline,
             jwks,
+            introspection,
         })
     }
 }

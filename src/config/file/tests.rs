@@ -58,8 +58,14 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<UpstreamTls>();
     the_same_keys::<Health>();
     the_same_keys::<Dpop>();
+    the_same_keys::<Elsewhere>();
+    the_same_keys::<Tokens>();
     the_same_keys::<Ejection>();
+    the_same_keys::<Endpoint>();
+    the_same_keys::<Introspection>();
     the_same_keys::<Forward>();
+    the_same_keys::<Revocations>();
+    the_same_keys::<Push>();
     the_same_keys::<Route>();
     the_same_keys::<Rule>();
     the_same_keys::<StepUpRule>();
@@ -85,14 +91,19 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "CertificatePair",
         "Dpop",
         "Ejection",
+        "Elsewhere",
+        "Endpoint",
         "Export",
         "Follow",
         "Forward",
         "Health",
+        "Introspection",
         "Issuer",
         "Jwks",
         "Limits",
         "Listener",
+        "Push",
+        "Revocations",
         "Route",
         "Rule",
         "StepUpRule",
@@ -100,6 +111,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Tls",
         "TokenCache",
         "TrustedIssuer",
+        "Tokens",
         "UpstreamServers",
         "UpstreamTls",
     ]);

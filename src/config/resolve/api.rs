@@ -7,37 +7,31 @@ use http::HeaderName;
 use super::super::address::{WebAddress, served_host};
 use super::super::bounds::period;
 use super::super::faults::Fault;
-use super::super::file::{Api, Forward, Issuer};
+use super::super::file::{Api, Forward};
 use super::super::reader::Placed;
 use super::super::source::Files;
 use super::definition::Defined;
-use super::{DAY, Own, definition, route, step_up, trusted, upstream};
+use super::{DAY, Known, definition, introspection, route, step_up, tokens, trusted, upstream};
 use crate::snapshot::{ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
 pub(super) fn apis(
     written: &[Api],
-    issuers: &[Issuer],
-    own: &Own,
+    known: &Known<'_>,
     files: &mut Files<'_>,
     faults: &mut Vec<Fault>,
 ) -> Vec<ApiPlan> {
-    let apis = written
+    let apis: Vec<ApiPlan> = written
         .iter()
-        .filter_map(|api| one(api, issuers, own, files, faults))
+        .filter_map(|api| one(api, known, files, faults))
         .collect();
+    tokens::identities(written, &apis, faults);
     route::duplicates(written, faults);
     route::too_many(written, faults);
     apis
 }
 
-fn one(
-    api: &Api,
-    issuers: &[Issuer],
-    own: &Own,
-    files: &mut Files<'_>,
-    faults: &mut Vec<Fault>,
-) -> Option<ApiPlan> {
+fn one(api: &Api, against: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Option<ApiPlan> {
     let definition = definition::definition(api, files, faults);
     let told = definition
         .as_ref()
@@ -48,7 +42,8 @@ fn one(
         .as_ref()
         .filter(|known| known.origin == DefinitionOrigin::Here)
         .map(|known| known.definition.as_ref());
-    let trusted = trusted::trusted(api, issuers, (told, known), faults);
+    let trusted = trusted::trusted(api, against.issuers, (told, known), faults);
+    let introspection = introspection::introspection(api, &trusted, against, faults);
     let hosts = hosts(api.hosts.as_deref(), faults);
     let public_url = api.public_url.as_ref().and_then(|url| public_url(url, faults));
     let leeway = (Duration::ZERO, Duration::from_secs(300));
@@ -69,7 +64,8 @@ fn one(
             faults,
         )
     });
-    let upstream = upstream::upstream(&api.upstream, own, files, faults);
+    let token_places = tokens::places(api.tokens.as_ref(), faults);
+    let upstream = upstream::upstream(&api.upstream, against.own, files, faults);
     let forward = forward(api, faults);
     let step_up = api.step_up.as_ref();
     let step_up = step_up.and_then(|written| step_up::step_up(written, faults));
@@ -89,11 +85,13 @@ fn one(
         issuers: trusted,
         signing_secret: secret,
         encryption,
+        introspection,
         hosts,
         public_url,
         mode: api.mode.map(|word| word.0).unwrap_or_default(),
         max_age,
         leeway,
+        token_places,
         upstream,
         forward,
         routes,
@@ -201,7 +199,8 @@ const TAKEN: [&str; 34] = [
     "x-request-id",
 ];
 
-fn is_taken(name: &str) -> bool {
+/// Whether a header has a meaning of its own.
+pub(super) fn is_taken(name: &str) -> bool {
     TAKEN.contains(&name)
         || name.starts_with("x-forwarded-")
         || name.starts_with("sec-")

@@ -15,6 +15,7 @@ use super::{DAY, HOUR, MINUTE};
 use crate::control::{IssuerSettings, JwksSettings, KeySource};
 use crate::definition::Node;
 use crate::snapshot::ApiPlan;
+use crate::token::IntrospectedTokens;
 
 /// The most issuers of one gateway.
 const MOST_ISSUERS: usize = 64;
@@ -52,7 +53,8 @@ pub(super) fn issuers(
 /// Discovery, for the issuers without a source whose keys some API needs.
 pub(super) fn with_sources(mut issuers: Vec<IssuerSettings>, apis: &[ApiPlan]) -> Vec<IssuerSettings> {
     for issuer in &mut issuers {
-        let needed = apis.iter().any(|api| {
+        let verifying = apis.iter().filter(|api| !asks_about_all(api));
+        let needed = verifying.into_iter().any(|api| {
             let trusted = api
                 .issuers
                 .iter()
@@ -66,6 +68,12 @@ pub(super) fn with_sources(mut issuers: Vec<IssuerSettings>, apis: &[ApiPlan]) -
         }
     }
     issuers
+}
+
+/// Whether an API verifies no token itself.
+fn asks_about_all(api: &ApiPlan) -> bool {
+    let introspection = api.introspection.as_ref();
+    introspection.is_some_and(|introspection| introspection.tokens == IntrospectedTokens::All)
 }
 
 fn one(issuer: &Issuer, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> IssuerSettings {

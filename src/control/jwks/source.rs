@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::control::{JwksSettings, KeySource};
 use crate::net::{ClientTls, ConnectError, FetchError, Fetched, Fetcher};
-use crate::token::{JwksError, KeySet, SkippedKey};
+use crate::token::{JwksError, KeySet, SkippedKey, oauth_metadata_address, openid_metadata_address};
 
 /// Gets key sets.
 #[derive(Debug)]
@@ -102,15 +102,15 @@ impl Source {
     }
 
     async fn fetch_set(&mut self, uri: &str) -> Result<Answer, KeyFault> {
-        let Fetched { body, max_age } = self.fetcher(uri)?.get(uri).await.map_err(KeyFault::Fetch)?;
+        let Fetched { body, max_age, .. } = self.fetcher(uri)?.get(uri).await.map_err(KeyFault::Fetch)?;
         read_set(&body, max_age)
     }
 
     /// The `jwks_uri` of the issuer. While discovery alone is out of order, the last one that it gave.
     async fn discover(&mut self) -> Result<String, KeyFault> {
-        let found = match self.metadata(&openid_address(&self.issuer)).await {
+        let found = match self.metadata(&openid_metadata_address(&self.issuer)).await {
             // There is no such document: the issuer may speak plain OAuth 2.0.
-            Err(KeyFault::Discovery(FetchError::Status(_))) => match oauth_address(&self.issuer) {
+            Err(KeyFault::Discovery(FetchError::Status(_))) => match oauth_metadata_address(&self.issuer) {
                 Some(address) => self.metadata(&address).await,
                 None => Err(KeyFault::Discovery(FetchError::BadAddress)),
             },
@@ -220,52 +220,4 @@ fn starts_with_https(address: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case("https://"))
 }
 
-/// OpenID Connect Discovery 1.0 section 4.1: appended to the issuer, without its last slash.
-fn openid_address(issuer: &str) -> String {
-    format!(
-        "{}/.well-known/openid-configuration",
-        issuer.strip_suffix('/').unwrap_or(issuer)
-    )
-}
-
-/// RFC 8414 section 3.1: inserted between host and path, the last slash of the path removed.
-fn oauth_address(issuer: &str) -> Option<String> {
-    let (scheme, rest) = issuer.split_once("://")?;
-    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let path = path.strip_suffix('/').unwrap_or(path);
-    let slash = if path.is_empty() { "" } else { "/" };
-    Some(format!(
-        "{scheme}://{host}/.well-known/oauth-authorization-server{slash}{path}"
-    ))
-}
-
 const LARGEST_FILE: u64 = 512 << 10;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn well_known_addresses() {
-        for (issuer, openid, oauth) in [
-            (
-                "https://tenant.eu.auth0.com/",
-                "https://tenant.eu.auth0.com/.well-known/openid-configuration",
-                "https://tenant.eu.auth0.com/.well-known/oauth-authorization-server",
-            ),
-            (
-                "https://example.com",
-                "https://example.com/.well-known/openid-configuration",
-                "https://example.com/.well-known/oauth-authorization-server",
-            ),
-            (
-                "https://example.com/realms/one/",
-                "https://example.com/realms/one/.well-known/openid-configuration",
-                "https://example.com/.well-known/oauth-authorization-server/realms/one",
-            ),
-        ] {
-            assert_eq!(openid_address(issuer), openid);
-            assert_eq!(oauth_address(issuer).as_deref(), Some(oauth));
-        }
-    }
-}

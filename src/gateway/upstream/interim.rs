@@ -37,6 +37,8 @@ pub(super) struct Overheard<T> {
 #[derive(Debug, Default)]
 pub(super) struct InterimHeads {
     looking: AtomicU8,
+    /// There was one before the last response.
+    was_any: AtomicBool,
     is_any: AtomicBool,
     seen: Mutex<Seen>,
 }
@@ -78,6 +80,9 @@ impl<T> Overheard<T> {
 impl InterimHeads {
     /// A request is sent: what comes next is its response, or an interim answer.
     pub(super) fn begin(&self) {
+        if self.was_any.load(Relaxed) {
+            self.forget();
+        }
         self.looking.store(BEGINNING_OF_HEAD, Relaxed);
     }
 
@@ -103,7 +108,15 @@ impl InterimHeads {
     }
 
     #[cold]
+    fn forget(&self) {
+        *self.seen() = Seen::default();
+        self.was_any.store(false, Relaxed);
+        self.is_any.store(false, Relaxed);
+    }
+
+    #[cold]
     fn look_at(&self, bytes: &[u8]) {
+        self.was_any.store(true, Relaxed);
         let mut seen = self.seen();
         seen.bytes.extend_from_slice(bytes);
         let next = loop {
@@ -264,6 +277,20 @@ mod tests {
         ] {
             let shown = String::from_utf8_lossy(bytes);
             assert_eq!(seen(&[bytes]), (vec![], false), "{shown}");
+        }
+    }
+
+    #[test]
+    fn each_response_has_its_own() {
+        let heads = InterimHeads::default();
+        for response in 0..3 {
+            heads.begin();
+            for _ in 0..MOST {
+                heads.came(b"HTTP/1.1 103 X\r\na: b\r\n\r\n");
+            }
+            heads.came(b"HTTP/1.1 200 X\r\n\r\n");
+            assert_eq!(heads.looking.load(Relaxed), NO_MATTER);
+            assert_eq!(heads.seen().heads.len(), MOST, "before response {response}");
         }
     }
 

@@ -23,7 +23,7 @@ use super::service::WatchedService;
 use super::{ConnectionEnd, Patience, SILENCE};
 use crate::net::DrainWatcher;
 use crate::net::activity::{Activity, Overdue};
-use crate::net::streams::{SWEEPS, StreamExecutor, Streams};
+use crate::net::streams::{StreamExecutor, Streams, Terms};
 use crate::net::watched::WatchedStream;
 
 /// A connection, its one timer, and the drain.
@@ -134,7 +134,8 @@ impl<'a> Drive<'a> {
                 }
                 Due::Sweep => {
                     self.swept = Instant::now();
-                    self.streams.map(Streams::sweep);
+                    let terms = self.terms();
+                    self.streams.map(|streams| streams.sweep(&terms));
                 }
             }
         }
@@ -199,12 +200,17 @@ impl<'a> Drive<'a> {
         let is_http2 = self.streams.is_some();
         let old =
             (is_http2 && matches!(self.leaving, Leaving::No)).then(|| (self.activity.old_at(), Due::OldAge));
-        let sweep = (is_http2 && self.activity.is_answering())
-            .then(|| (self.swept + self.patience.write / (SWEEPS - 1), Due::Sweep));
+        let sweep =
+            (is_http2 && self.activity.is_answering()).then(|| (self.swept + self.terms().every, Due::Sweep));
         [cut, overdue, old, sweep]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
+    }
+
+    /// HTTP/2: how long a stream is waited for.
+    fn terms(&self) -> Terms {
+        Terms::new(self.patience.write, self.patience.rate)
     }
 
     /// Ready when something is due. Keeps the timer armed otherwise.

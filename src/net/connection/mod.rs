@@ -57,6 +57,8 @@ pub(super) struct Patience {
     pub(super) header: Duration,
     pub(super) idle: Duration,
     pub(super) write: Duration,
+    /// The least rate at which what is written is taken, in bytes per second; 0 for any.
+    pub(super) rate: u32,
 }
 
 /// How a connection came to its end. For logs.
@@ -135,6 +137,7 @@ impl ConnectionSettings {
                 header: timeouts.header.min(LONGEST_WAIT),
                 idle: timeouts.idle.min(LONGEST_WAIT),
                 write: timeouts.body.min(LONGEST_WAIT),
+                rate: limits.response_rate,
             },
         }
     }

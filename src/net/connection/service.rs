@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Buf;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
@@ -121,8 +122,8 @@ impl<B: Body> Body for WatchedBody<B> {
         let polled = this.body.poll_frame(cx);
         if let Some(slot) = this.slot {
             match &polled {
-                Poll::Ready(Some(Ok(_))) => {
-                    slot.gave();
+                Poll::Ready(Some(Ok(frame))) => {
+                    slot.gave(frame.data_ref().map_or(0, Buf::remaining));
                     this.active.iter().for_each(ActiveRequest::moved);
                 }
                 _ => slot.asks(),

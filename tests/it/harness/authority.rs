@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
+use prometheus::{IntCounterVec, Opts};
 use scopegate::authority::{Authority, AuthoritySettings, EncryptionKey, StoreAddress, serve_authority};
 use scopegate::definition::Secret;
-use scopegate::net::{BoundListener, drain};
+use scopegate::net::{BoundListener, ServerTls, TlsListener, drain};
 use tokio::sync::oneshot;
 
 use super::DEADLINE;
@@ -39,8 +40,19 @@ impl RunningAuthority {
     /// Starts with a store.
     #[track_caller]
     pub(crate) fn with(store: StoreAddress) -> Self {
+        Self::with_tls(store, None)
+    }
+
+    /// Starts with a store, and with TLS where there is some: for `localhost`.
+    #[track_caller]
+    pub(crate) fn with_tls(store: StoreAddress, tls: Option<ServerTls>) -> Self {
         let (stop, stopped) = oneshot::channel::<()>();
         let (started, has_started) = mpsc::channel();
+        let origin = if tls.is_some() {
+            "https://localhost:"
+        } else {
+            "http://127.0.0.1:"
+        };
         let thread = thread::Builder::new()
             .name("authority".into())
             .spawn(move || {
@@ -54,7 +66,7 @@ impl RunningAuthority {
                     let settings = AuthoritySettings {
                         address,
                         tls: None,
-                        issuer: format!("http://{address}/"),
+                        issuer: format!("{origin}{}/", address.port()),
                         store,
                         encryption_key: EncryptionKey::Given(Secret::new("0123456789abcdef0123456789abcdef")),
                     };
@@ -67,10 +79,11 @@ impl RunningAuthority {
                         ))
                         .unwrap();
                     let (trigger, watcher) = drain();
+                    let handshakes =
+                        IntCounterVec::new(Opts::new("handshakes", "TLS handshakes."), &["result"]);
+                    let tls = tls.map(|tls| TlsListener::new(tls, &handshakes.unwrap()));
                     let served = tokio::task::spawn_local(async move {
-                        serve_authority(authority, &listener, None, watcher)
-                            .await
-                            .unwrap();
+                        serve_authority(authority, &listener, tls, watcher).await.unwrap();
                     });
                     // Whether it was told to stop or the test is gone.
                     drop(stopped.await);
@@ -83,7 +96,7 @@ impl RunningAuthority {
         let (client_id, client_secret) = administrator.unwrap_or_default();
         Self {
             address,
-            issuer: format!("http://{address}/"),
+            issuer: format!("{origin}{}/", address.port()),
             client_id,
             client_secret,
             authority,

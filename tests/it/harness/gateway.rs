@@ -244,6 +244,12 @@ impl Drop for Gateway {
     }
 }
 
+/// The status of `GET /items` with this token.
+#[track_caller]
+pub(crate) fn get(gateway: &Gateway, token: &str) -> u16 {
+    client::get_with(gateway.address(), "/items", token).status
+}
+
 /// What one (api, route, decision, reason) has been counted.
 #[track_caller]
 pub(crate) fn decisions(metrics: &Metrics, labels: &[(&str, &str)]) -> f64 {
@@ -307,8 +313,13 @@ impl Process {
     /// Starts, and waits until it is ready.
     #[track_caller]
     pub(crate) fn start(yaml: &str) -> Self {
-        let folder = Folder::new(yaml, &[]);
-        let mut child = binary()
+        Self::start_by(binary(), Folder::new(yaml, &[]))
+    }
+
+    /// The same by a command that ends in the program.
+    #[track_caller]
+    pub(crate) fn start_by(mut command: Command, folder: Folder) -> Self {
+        let mut child = command
             .args(["run", "--log-format", "json", "--config"])
             .arg(folder.config())
             .stdin(Stdio::null())

@@ -1,4 +1,4 @@
-//! What stands around the gateway in a test: an issuer, an upstream and clients, all on 127.0.0.1 with ports of their
+//! What stands around the gateway in a test: issuers, an upstream and clients, all on 127.0.0.1 with ports of their
 //! own.
 //!
 //! Servers run on threads and block, so a test needs no runtime, and each gives up at [`DEADLINE`] at the latest: no
@@ -13,10 +13,13 @@ pub(crate) mod gateway;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod http2_upstream;
+pub(crate) mod introspector;
 pub(crate) mod issuer;
 pub(crate) mod metrics;
 pub(crate) mod prover;
 pub(crate) mod server;
+#[cfg(feature = "authority")]
+pub(crate) mod tenant;
 pub(crate) mod tls;
 pub(crate) mod tls_upstream;
 pub(crate) mod upstream;
@@ -28,6 +31,7 @@ pub(crate) use authority::RunningAuthority;
 pub(crate) use client::Client;
 pub(crate) use gateway::{Gateway, Process};
 pub(crate) use http2::Http2Client;
+pub(crate) use introspector::{Introspector, IntrospectorMode};
 pub(crate) use issuer::{Issuer, IssuerMode};
 pub(crate) use metrics::Metrics;
 pub(crate) use prover::Prover;

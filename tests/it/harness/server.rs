@@ -27,7 +27,12 @@ struct Shared {
 impl Server {
     /// Serves each connection with `serve`, which gets the connection and its number, from 1.
     pub(crate) fn start(serve: impl Fn(Wire, usize) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), serve)
+    }
+
+    /// The same at an address of this machine.
+    pub(crate) fn start_at(address: SocketAddr, serve: impl Fn(Wire, usize) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
         let for_thread = Arc::clone(&shared);
@@ -73,12 +78,19 @@ impl Server {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
+impl Server {
+    /// Accepts nothing more, and breaks off what is open.
+    pub(crate) fn stop(&self) {
         self.shared.is_stopped.store(true, Ordering::SeqCst);
         // Wakes the listener, which then sees that it is over.
         drop(TcpStream::connect_timeout(&self.address, Duration::from_secs(1)));
         self.disconnect_all();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -103,9 +103,14 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Echoes.
     pub(crate) fn start() -> Self {
+        Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// The same at an address of this machine.
+    pub(crate) fn start_at(address: SocketAddr) -> Self {
         let state = Arc::new(Watched::<State>::default());
         let for_server = Arc::clone(&state);
-        let server = Server::start(move |mut wire, number| {
+        let server = Server::start_at(address, move |mut wire, number| {
             if let Err(error) = serve(&mut wire, number, &for_server)
                 && error.kind() == io::ErrorKind::InvalidData
             {
@@ -113,6 +118,11 @@ impl Upstream {
             }
         });
         Self { server, state }
+    }
+
+    /// Its address answers no more.
+    pub(crate) fn stop(&self) {
+        self.server.stop();
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
