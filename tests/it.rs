@@ -144,3 +144,7 @@ mod authority_tokens;
 #[cfg(feature = "authority")]
 #[path = "it/authority_users.rs"]
 mod authority_users;
+
+#[cfg(feature = "authority")]
+#[path = "it/following.rs"]
+mod following;
