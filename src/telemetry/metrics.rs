@@ -34,11 +34,11 @@ pub struct Metrics {
     pub memory_pressure: IntGauge,
     /// Faults of the program itself.
     pub panics: IntCounter,
-    jwks_fetches: IntCounterVec,
-    jwks_fetch_duration: Histogram,
-    jwks_last_success: IntGaugeVec,
-    jwks_keys: IntGaugeVec,
-    jwks_unknown_kid: IntCounterVec,
+    pub(super) jwks_fetches: IntCounterVec,
+    pub(super) jwks_fetch_duration: Histogram,
+    pub(super) jwks_last_success: IntGaugeVec,
+    pub(super) jwks_keys: IntGaugeVec,
+    pub(super) jwks_unknown_kid: IntCounterVec,
     pub(super) introspection_requests: IntCounterVec,
     pub(super) introspection_duration: Histogram,
     pub(super) introspection_breaker: IntGaugeVec,
@@ -55,7 +55,8 @@ pub struct Metrics {
     pub config_last_reload_success_timestamp: IntGauge,
     config_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
-    revocations: IntGaugeVec,
+    /// Entries about revoked tokens, by `source`.
+    pub revocations: IntGaugeVec,
     /// 1 after a list of revoked tokens that was taken, 0 after one that was not.
     pub revocations_last_load_successful: IntGauge,
     /// Unix time in seconds; 0 before the first.
@@ -73,33 +74,6 @@ pub struct Metrics {
     access_log_suppressed: IntCounterVec,
     /// Requests for tokens that the authority has answered, by `grant_type` and `result`.
     pub authority_token_requests: IntCounterVec,
-}
-
-/// What became of an unknown `kid`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownKid {
-    /// The request waited for a fetch.
-    Wait,
-    /// A recent fetch has shown that there is no such key.
-    Absent,
-    /// Turned away because the last fetch was too recent.
-    Cooldown,
-    /// A fetch was made.
-    Fetch,
-}
-
-/// What is counted for one issuer's keys.
-#[derive(Clone, Debug)]
-pub struct IssuerMetrics {
-    issuer: String,
-    fetches: IntCounterVec,
-    /// Seconds from connect to last byte.
-    pub fetch_duration: Histogram,
-    /// Unix time in seconds; 0 before the first.
-    pub last_success: IntGauge,
-    /// Usable keys.
-    pub keys: IntGauge,
-    unknown_kid: [IntCounter; 4],
 }
 
 /// What is counted for one cache.
@@ -268,7 +242,7 @@ impl Metrics {
             metrics.stage(stage);
         }
         for source in ["file", "pushed"] {
-            metrics.revocations(source);
+            metrics.revocations.with_label_values(&[source]);
         }
         for end in TunnelEnd::ALL {
             metrics.upgrade_ended(end);
@@ -297,21 +271,6 @@ impl Metrics {
     /// Connections that ended like this; the words are those of `net::ConnectionEnd`.
     pub fn connection_errors(&self, kind: &'static str) -> IntCounter {
         self.connection_errors.with_label_values(&[kind])
-    }
-
-    /// Counters of one issuer, at 0 where they are new.
-    pub fn issuer(&self, issuer: &str) -> IssuerMetrics {
-        let metrics = IssuerMetrics {
-            issuer: issuer.into(),
-            fetches: self.jwks_fetches.clone(),
-            fetch_duration: self.jwks_fetch_duration.clone(),
-            last_success: self.jwks_last_success.with_label_values(&[issuer]),
-            keys: self.jwks_keys.with_label_values(&[issuer]),
-            unknown_kid: UnknownKid::ALL
-                .map(|action| self.jwks_unknown_kid.with_label_values(&[issuer, action.label()])),
-        };
-        metrics.fetches("success");
-        metrics
     }
 
     /// Counters of one cache: `token`, `refused_token`.
@@ -358,11 +317,6 @@ impl Metrics {
         self.certificate_expiry.with_label_values(&[role])
     }
 
-    /// Entries about revoked tokens, from `file` or `pushed`.
-    pub fn revocations(&self, source: &'static str) -> IntGauge {
-        self.revocations.with_label_values(&[source])
-    }
-
     /// What is in force from now on; replaces the former series.
     pub fn config_in_force(&self, generation: u64, hash: &str) {
         self.config_info.reset();
@@ -402,37 +356,6 @@ impl Metrics {
         drop_series(&self.upstream_healthy, |label: Labels<'_>| {
             !upstreams.contains(label.get("upstream"))
         });
-    }
-}
-
-impl UnknownKid {
-    const ALL: [Self; 4] = [Self::Wait, Self::Absent, Self::Cooldown, Self::Fetch];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Wait => "wait",
-            Self::Absent => "absent",
-            Self::Cooldown => "cooldown",
-            Self::Fetch => "fetch",
-        }
-    }
-}
-
-impl IssuerMetrics {
-    /// Fetches that ended like this: `success`, or the word of an error.
-    pub fn fetches(&self, result: &'static str) -> IntCounter {
-        self.fetches.with_label_values(&[&*self.issuer, result])
-    }
-
-    /// Tokens whose `kid` was not known.
-    pub fn unknown_kid(&self, action: UnknownKid) -> &IntCounter {
-        let [wait, absent, cooldown, fetch] = &self.unknown_kid;
-        match action {
-            UnknownKid::Wait => wait,
-            UnknownKid::Absent => absent,
-            UnknownKid::Cooldown => cooldown,
-            UnknownKid::Fetch => fetch,
-        }
     }
 }
 
