@@ -14,7 +14,6 @@ const ITEMS: &str = "urn:items";
 /// Whoever changes definitions.
 struct Manager {
     address: std::net::SocketAddr,
-    issuer: String,
     token: String,
 }
 
@@ -22,7 +21,6 @@ impl Manager {
     fn of(address: std::net::SocketAddr, issuer: &str, credentials: (&str, &str)) -> Self {
         let mut manager = Self {
             address,
-            issuer: issuer.to_owned(),
             token: String::new(),
         };
         manager.token = manager.token_for(credentials, &format!("{issuer}api/v2/"));
