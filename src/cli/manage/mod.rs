@@ -28,18 +28,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Args)]
 pub struct Connection {
     /// The issuer identifier of the authority, such as <https://auth.example.com/>.
-    #[arg(long, env = "SCOPEGATE_ISSUER")]
-    issuer: String,
+    #[arg(long, env = "SCOPEGATE_ISSUER", global = true)]
+    issuer: Option<String>,
     /// An application with the permissions of the Management API that the command needs.
-    #[arg(long, env = "SCOPEGATE_CLIENT_ID")]
-    client_id: String,
+    #[arg(long, env = "SCOPEGATE_CLIENT_ID", global = true)]
+    client_id: Option<String>,
     /// Its secret. Better in the environment than on a command line.
-    #[arg(long, env = "SCOPEGATE_CLIENT_SECRET", hide_env_values = true)]
-    client_secret: String,
+    #[arg(long, env = "SCOPEGATE_CLIENT_SECRET", hide_env_values = true, global = true)]
+    client_secret: Option<String>,
     #[command(flatten)]
     trust: Trust,
     /// How the result is printed.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, global = true)]
     output: Output,
 }
 
@@ -47,7 +47,7 @@ pub struct Connection {
 #[derive(Clone, Debug, Args)]
 pub struct Trust {
     /// A file of PEM certificates to trust instead of the system's.
-    #[arg(long, env = "SCOPEGATE_CA")]
+    #[arg(long, env = "SCOPEGATE_CA", global = true)]
     ca: Option<PathBuf>,
 }
 
@@ -78,16 +78,26 @@ pub enum Command {
 
 /// Runs a command and prints what came of it.
 pub fn run(connection: Connection, command: &Command, out: &mut dyn Write) -> io::Result<Outcome> {
-    let output = connection.output;
-    let fetcher = match fetcher(&connection.issuer, &connection.trust) {
+    let Connection {
+        issuer,
+        client_id,
+        client_secret,
+        trust,
+        output,
+    } = connection;
+    let (Some(issuer), Some(client_id), Some(client_secret)) = (issuer, client_id, client_secret) else {
+        say("scopegate: set SCOPEGATE_ISSUER, SCOPEGATE_CLIENT_ID and SCOPEGATE_CLIENT_SECRET, or the arguments of these names");
+        return Ok(Outcome::Usage);
+    };
+    let fetcher = match fetcher(&issuer, &trust) {
         Ok(fetcher) => fetcher,
         Err(outcome) => return Ok(outcome),
     };
     let client = ManagementClient::new(
         TenantCredentials {
-            issuer: connection.issuer,
-            client_id: connection.client_id,
-            client_secret: Secret::new(connection.client_secret),
+            issuer,
+            client_id,
+            client_secret: Secret::new(client_secret),
         },
         fetcher,
     );
