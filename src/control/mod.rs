@@ -24,6 +24,6 @@ pub use revocations::{RevocationDesk, RevocationError, read as read_revocations}
 pub use settings::{IssuerSettings, JwksSettings, KeySource, PushSettings, RevocationSettings};
 pub use tenant::{
     CallError, DefinitionsSettings, FollowMetrics, ManagementClient, Said, TenantCredentials, ask_for_token,
-    follow_tenant, kept,
+    follow_tenant, kept, path_segment,
 };
 pub use watch::{FileChanges, FileWatch, watch_files};

@@ -600,6 +600,8 @@ fn assertions() {
     for claims in [
         right(),
         with("aud", json!(token_endpoint)),
+        // As the Python SDK says it, also where it speaks http.
+        with("aud", json!(authority.issuer.replace("http://", "https://"))),
         with("aud", json!(["https://elsewhere.example/", token_endpoint])),
         with("exp", json!(now() + 290)),
         with("nbf", json!(now())),

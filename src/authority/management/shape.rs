@@ -143,15 +143,11 @@ mod tests {
 
     use super::*;
 
-    #[allow(
-        clippy::needless_pass_by_value,
-        reason = "what `json!` makes is given away at the call"
-    )]
-    fn faults(schema: Value, value: Value) -> Vec<String> {
-        let validator = jsonschema::validator_for(&schema).unwrap();
+    fn faults(schema: &Value, value: &Value) -> Vec<String> {
+        let validator = jsonschema::validator_for(schema).unwrap();
         validator
-            .iter_errors(&value)
-            .map(|error| text(&error, &schema))
+            .iter_errors(value)
+            .map(|error| text(&error, schema))
             .collect()
     }
 
@@ -220,9 +216,9 @@ mod tests {
                 "'Array items are not unique (indexes 0 and 1)' on property scopes",
             ),
         ] {
-            assert_eq!(faults(schema.clone(), value), [expected]);
+            assert_eq!(faults(&schema, &value), [expected]);
         }
-        let several = faults(schema, json!({ "lifetime": 0, "y": 1 }));
+        let several = faults(&schema, &json!({ "lifetime": 0, "y": 1 }));
         assert_eq!(several.len(), 3, "{several:?}");
     }
 }

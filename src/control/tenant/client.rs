@@ -76,6 +76,9 @@ pub enum CallError {
         /// When to ask again, where it says so.
         retry_after: Option<Duration>,
     },
+    /// What was to be sent cannot be.
+    #[error("{0}")]
+    Argument(&'static str),
     /// The answer is not what such a tenant answers.
     #[error("the answer is not that of a Management API")]
     Unexpected,
@@ -226,6 +229,20 @@ pub async fn ask_for_token(fetcher: &Fetcher, issuer: &str, body: &Value) -> Res
         text: words(&said.body, &["error_description", "error", "message"]),
         retry_after: retry_after(&said.headers),
     })
+}
+
+/// Everything but letters, digits and `-._~` as `%XX` (RFC 3986 section 2.3): for a segment of a path, or the value of a
+/// parameter.
+pub fn path_segment(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
 }
 
 fn said(response: http::Response<Bytes>) -> Said {

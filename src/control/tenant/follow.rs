@@ -15,7 +15,7 @@ use prometheus::{IntCounterVec, IntGauge};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::client::{CallError, ManagementClient, Said, TenantCredentials};
+use super::client::{CallError, ManagementClient, Said, TenantCredentials, path_segment};
 
 /// Where definitions that are followed come from.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub struct FollowMetrics {
 }
 
 /// Resource-server objects by identifier.
-pub type Followed = HashMap<String, Arc<Value>>;
+pub(super) type Followed = HashMap<String, Arc<Value>>;
 
 /// Identifiers in one question: what the Management API takes.
 const AT_ONCE: usize = 10;
@@ -100,7 +100,7 @@ pub async fn follow_tenant(
         metrics.fetches.with_label_values(&["failed"]).inc();
         let wait = match &error {
             CallError::Token { retry_after, .. } | CallError::Refused { retry_after, .. } => *retry_after,
-            CallError::Fetch(_) | CallError::Unexpected => None,
+            CallError::Fetch(_) | CallError::Argument(_) | CallError::Unexpected => None,
         };
         let wait = wait.unwrap_or(Duration::ZERO).max(back_off);
         tracing::warn!(issuer = client.issuer(), %error, ?wait, "cannot follow definitions; the last ones stay in force");
@@ -153,7 +153,7 @@ async fn ask(
     }
     let query: Vec<String> = identifiers
         .iter()
-        .map(|identifier| format!("identifiers={}", encoded(identifier)))
+        .map(|identifier| format!("identifiers={}", path_segment(identifier)))
         .collect();
     let path = format!("resource-servers?per_page=100&{}", query.join("&"));
     let said = client.call(Method::GET, &path, None, &fields).await?;
@@ -178,19 +178,6 @@ fn definitions(said: Said, identifiers: &[String]) -> Result<News, CallError> {
         definitions: named.collect(),
         new_tag: said.headers.get(ETAG).cloned(),
     })
-}
-
-/// Everything but letters, digits and `-._~` as `%XX` (RFC 3986 section 2.3).
-fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    encoded
 }
 
 /// Written beside and renamed, so that there is always a whole file. Only its owner can read it: a definition may have a

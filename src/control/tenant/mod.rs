@@ -5,5 +5,5 @@
 mod client;
 mod follow;
 
-pub use client::{CallError, ManagementClient, Said, TenantCredentials, ask_for_token};
+pub use client::{CallError, ManagementClient, Said, TenantCredentials, ask_for_token, path_segment};
 pub use follow::{DefinitionsSettings, FollowMetrics, follow_tenant, kept};
