@@ -3,10 +3,14 @@
 //! Used by the admin listener's `/config` and by `check --output json`. Written out member by member, so that a new
 //! member is hidden until somebody decides to show it.
 
+mod trusted;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+
+use trusted::trusted;
 
 use super::values::{show_period, show_size};
 use super::{DpopSettings, Settings};
@@ -15,11 +19,11 @@ use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
 use crate::policy::{Conditions, RequirementPlan, TokenPlace};
 use crate::snapshot::{
-    ApiPlan, ClientAuthentication, IntrospectionEndpoint, IssuerPlan, RoutePlan, ServerAddress, UpstreamPlan,
+    ApiPlan, ClientAuthentication, IntrospectionEndpoint, RoutePlan, ServerAddress, UpstreamPlan,
     UpstreamProtocol,
 };
 use crate::telemetry::AccessLogOutput;
-use crate::token::{AudienceRule, ClaimPath, ProtocolForm, Unencrypted};
+use crate::token::{AudienceRule, ProtocolForm, Unencrypted};
 
 /// The settings as JSON, in the words of the configuration, with every default filled in and every secret replaced by
 /// `[redacted]`.
@@ -252,37 +256,6 @@ fn api(api: &ApiPlan) -> Value {
         "forward": {"token": name(api.forward.token), "identity_headers": headers},
         "cors_preflight": name(api.forward.cors_preflight),
         "routes": api.routes.iter().map(route).collect::<Value>(),
-    })
-}
-
-fn trusted(api: &ApiPlan, issuer: &IssuerPlan) -> Value {
-    let reading = api.reading(issuer);
-    let text = |path: &ClaimPath| path.as_str().to_owned();
-    let paths = |paths: &[ClaimPath]| -> Vec<String> { paths.iter().map(text).collect() };
-    let claims = reading
-        .type_claims
-        .iter()
-        .map(|(path, values)| (text(path), json!(values)));
-    let roles = reading.roles.as_ref().map(|roles| {
-        let roles = roles
-            .iter()
-            .map(|(role, permissions)| (role.clone(), json!(permissions)));
-        roles.collect::<Map<_, _>>()
-    });
-    json!({
-        "issuer": issuer.issuer,
-        "algorithms": reading.algorithms.iter().map(|alg| alg.name()).collect::<Vec<_>>(),
-        "audiences": reading.audiences,
-        "token_types": reading.types,
-        "accept_untyped": reading.untyped,
-        "type_claims": claims.collect::<Map<_, _>>(),
-        "scopes_from": paths(&reading.scopes),
-        "permissions_from": paths(&reading.permissions),
-        "roles": roles,
-        "granted_by": name(reading.granted_by),
-        "client_from": paths(&reading.client),
-        "subject_from": text(&reading.subject),
-        "token_id_from": text(&reading.token_id),
     })
 }
 

@@ -14,6 +14,7 @@ mod places;
 mod plan;
 mod possession;
 mod reason;
+mod refusal;
 mod requirement;
 mod step_up;
 mod table;
