@@ -246,7 +246,7 @@ fn is_form(request: &Request) -> bool {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::routes::Operation;
+    use super::super::operation::Operation;
     use super::*;
 
     fn encoded(text: &str) -> String {

@@ -13,8 +13,8 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
+use super::operation::Operation;
 use super::refusal::Refusal;
-use super::routes::Operation;
 use super::shape;
 use crate::authority::Answer;
 

@@ -11,8 +11,9 @@ use arc_swap::ArcSwapOption;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 
+use super::operation::Operation;
 use super::refusal::Refusal;
-use super::routes::{Operation, ROUTES};
+use super::routes::ROUTES;
 use crate::authority::model::{Api, KeyState, Tenant};
 use crate::authority::{Authority, AuthoritySettings, Request, ids, signing, unix_now};
 use crate::definition::ApiDefinition;

@@ -14,6 +14,7 @@ mod gate;
 mod list;
 mod meter;
 mod news;
+mod operation;
 mod refusal;
 mod resource_servers;
 mod roles;
