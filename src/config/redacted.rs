@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::values::{show_period, show_size};
 use super::{DpopSettings, Settings};
-use crate::control::{IssuerSettings, KeySource, RevocationSettings};
+use crate::control::{DefinitionsSettings, IssuerSettings, KeySource, RevocationSettings};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
 use crate::policy::{Conditions, RequirementPlan, TokenPlace};
@@ -30,6 +30,7 @@ pub fn redacted(settings: &Settings) -> Value {
     let authority = Value::Null;
     json!({
         "authority": authority,
+        "definitions": settings.definitions.as_ref().map(definitions),
         "listeners": settings.listeners.iter().map(listener).collect::<Value>(),
         "trusted_proxies": settings.trusted_proxies.networks().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "forwarded_fields": name(settings.forwarded_fields),
@@ -58,6 +59,18 @@ pub fn redacted(settings: &Settings) -> Value {
     })
 }
 
+fn definitions(definitions: &DefinitionsSettings) -> Value {
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    json!({
+        "issuer": definitions.credentials.issuer,
+        "client_id": definitions.credentials.client_id,
+        "client_secret": "[redacted]",
+        "poll": show_period(definitions.poll),
+        "ca": definitions.ca.as_ref().map(path),
+        "kept_in": definitions.kept_in.as_ref().map(path),
+    })
+}
+
 #[cfg(feature = "authority")]
 fn authority(authority: &crate::authority::AuthoritySettings) -> Value {
     use crate::authority::{EncryptionKey, StoreAddress};
@@ -68,6 +81,7 @@ fn authority(authority: &crate::authority::AuthoritySettings) -> Value {
         "store": match &authority.store {
             StoreAddress::Sqlite(path) => format!("sqlite:{}", path.display()),
             StoreAddress::Memory => "memory".into(),
+            StoreAddress::Postgres(address) => address.to_string(),
         },
         "encryption_key": match &authority.encryption_key {
             EncryptionKey::Given(_) => json!("[redacted]"),
