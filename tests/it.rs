@@ -29,6 +29,9 @@ mod algorithms;
 #[path = "it/encrypted.rs"]
 mod encrypted;
 
+#[path = "it/mutations.rs"]
+mod mutations;
+
 #[path = "it/raw.rs"]
 mod raw;
 

@@ -21,6 +21,14 @@ pub struct Jws<'a> {
     pub signature: Vec<u8>,
 }
 
+/// The same with a payload of any kind: what a signature can be told of before the payload is read.
+pub(super) struct Parts<'a> {
+    pub(super) header: Json,
+    pub(super) payload: Vec<u8>,
+    pub(super) signing_input: &'a [u8],
+    pub(super) signature: Vec<u8>,
+}
+
 /// What is wrong with the form of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedJws(pub &'static str);
@@ -28,6 +36,18 @@ pub struct MalformedJws(pub &'static str);
 impl<'a> Jws<'a> {
     /// Takes a compact JWS apart. Its length must have been checked.
     pub fn read(token: &'a str) -> Result<Self, MalformedJws> {
+        let parts = Parts::read(token)?;
+        Ok(Self {
+            header: parts.header,
+            claims: object(&parts.payload, "the payload is not a JSON object")?,
+            signing_input: parts.signing_input,
+            signature: parts.signature,
+        })
+    }
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn read(token: &'a str) -> Result<Self, MalformedJws> {
         let (signing_input, signature) = token.rsplit_once('.').ok_or(MalformedJws("it has no parts"))?;
         let (header, payload) = signing_input
             .split_once('.')
@@ -36,21 +56,25 @@ impl<'a> Jws<'a> {
             return Err(MalformedJws("it has more than three parts"));
         }
         Ok(Self {
-            header: object(header, "the header is not a JSON object")?,
-            claims: object(payload, "the payload is not a JSON object")?,
+            header: object(
+                &decoded(header, "the header is not base64url")?,
+                "the header is not a JSON object",
+            )?,
+            payload: decoded(payload, "the payload is not base64url")?,
             signing_input: signing_input.as_bytes(),
-            signature: URL_SAFE_NO_PAD
-                .decode(signature)
-                .map_err(|_position| MalformedJws("the signature is not base64url"))?,
+            signature: decoded(signature, "the signature is not base64url")?,
         })
     }
 }
 
-fn object(part: &str, otherwise: &'static str) -> Result<Json, MalformedJws> {
-    let bytes = URL_SAFE_NO_PAD
+fn decoded(part: &str, otherwise: &'static str) -> Result<Vec<u8>, MalformedJws> {
+    URL_SAFE_NO_PAD
         .decode(part)
-        .map_err(|_position| MalformedJws(otherwise))?;
-    match Json::read(&bytes) {
+        .map_err(|_position| MalformedJws(otherwise))
+}
+
+fn object(bytes: &[u8], otherwise: &'static str) -> Result<Json, MalformedJws> {
+    match Json::read(bytes) {
         Ok(object @ Json::Object(_)) => Ok(object),
         Ok(_) | Err(_) => Err(MalformedJws(otherwise)),
     }

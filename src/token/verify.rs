@@ -345,3 +345,6 @@ impl Trusted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

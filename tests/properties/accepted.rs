@@ -1,9 +1,13 @@
 //! What must be accepted: every algorithm in every dialect, and the forms that the standards leave open.
 
-use scopegate::definition::{SigningAlg, TokenDialect};
-use scopegate::token::{KeySet, TrustedIssuer, VerificationKeys};
-use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
+
+use scopegate::definition::{ApiDefinition, SigningAlg, TokenDialect};
+use scopegate::token::{
+    KeySet, ScopeTable, TokenError, TrustedIssuer, VerificationKeys, Verifier, VerifierSettings,
+};
+use serde_json::{Value, json};
 
 use crate::oracle::{verdict, verify};
 use crate::support::api::{AUDIENCE, DIALECTS, ISSUER, KID, LEEWAY, NOW, TestApi, with};
@@ -252,4 +256,42 @@ fn issuers_are_kept_apart() {
             );
         }
     }
+}
+
+/// RFC 9068 section 2.2.3: the header and the claims of its example, letter by letter; the key is ours.
+#[test]
+fn the_example_of_rfc_9068() {
+    const RESOURCE: &str = "https://rs.example.com/";
+    const SERVER: &str = "https://authorization-server.example.com/";
+    let (key, kid) = (SigningKey::fixture(SigningAlg::RS256, 0), "RjEwOwOA");
+    let header = r#"{"typ":"at+JWT","alg":"RS256","kid":"RjEwOwOA"}"#;
+    let claims = r#"{"iss":"https://authorization-server.example.com/","sub":"5ba552d67","aud":"https://rs.example.com/",
+        "exp":1639528912,"iat":1618354090,"jti":"dbe39bf3a3ba4238a513f51d6e1691c4","client_id":"s6BhdRkqt3",
+        "scope":"openid profile reademail"}"#;
+    let token = key.token_of_text(SigningAlg::RS256, header, claims);
+    let (set, _) = KeySet::from_jwks(jwks(&[key.jwk(kid)]).as_bytes()).unwrap();
+    let definition = ApiDefinition {
+        token_dialect: TokenDialect::Rfc9068,
+        ..ApiDefinition::new(RESOURCE)
+    };
+    let settings = VerifierSettings {
+        leeway: Duration::ZERO,
+        max_age: None,
+        max_bytes: 4_096,
+    };
+    let issuer = TrustedIssuer {
+        issuer: SERVER.into(),
+        keys: Some(Arc::new(VerificationKeys::new(&set, &[SigningAlg::RS256]))),
+        reading: None,
+    };
+    let scopes = ScopeTable::new(["reademail", "profile", "other"].into_iter()).unwrap();
+    let verifier = Verifier::new(&definition, settings, Arc::new(scopes), None, vec![issuer]);
+    let principal = verifier.verify(&token, 1_639_528_911).unwrap();
+    assert_eq!(principal.issuer(), SERVER);
+    assert_eq!(principal.subject(), Some("5ba552d67"));
+    assert_eq!(principal.client_id(), Some("s6BhdRkqt3"));
+    assert_eq!(principal.expires_at(), 1_639_528_912);
+    assert!(!principal.scopes().is_empty());
+    let expired = verifier.verify(&token, 1_639_528_913).err();
+    assert_eq!(expired, Some(TokenError::Expired));
 }
