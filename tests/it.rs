@@ -156,3 +156,7 @@ mod authority_crash;
 #[cfg(feature = "authority")]
 #[path = "it/authority_replicas.rs"]
 mod authority_replicas;
+
+#[cfg(feature = "authority")]
+#[path = "it/following.rs"]
+mod following;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::following::Following;
 use super::{StartError, alive, system};
-use crate::config::{self, Faults, Followed, Following, Settings, Sources, System};
+use crate::config::{self, Faults, Followed, Settings, Sources, System};
 use crate::control::{
     Admin, ApplyError, Certificates, FileWatch, NewPlan, ReconcileSettings, Reconciler, RevocationDesk,
     reconciler, serve_admin, watch_files, watch_memory,
@@ -46,7 +47,7 @@ impl Origin {
 
     /// Reads it, with the definitions that are followed as they are now.
     pub(super) fn load(&self, followed: &Followed) -> Result<Settings, Faults> {
-        let sources = Following {
+        let sources = config::Following {
             sources: &*self.sources,
             followed,
         };
@@ -65,7 +66,7 @@ pub(super) struct Control {
     pub(super) origin: Option<Origin>,
     pub(super) followed: Followed,
     /// Tells that something of `followed` is different now.
-    pub(super) follow: watch::Receiver<()>,
+    pub(super) tell: watch::Sender<()>,
     pub(super) memory: Arc<MemoryPressure>,
     pub(super) drain: DrainTrigger,
     pub(super) stop_workers: watch::Sender<bool>,
@@ -121,6 +122,7 @@ impl Control {
         if let Some(desk) = self.revocations.clone() {
             alive::task("revocations", &readiness, desk.keep_current());
         }
+        let following = Following::new(&self.settings, self.followed.clone(), self.tell.clone(), &metrics);
         let (admin_drain, admin_watcher) = drain();
         let (admin_ended, admin_has_ended) = oneshot::channel();
         if let Some(listener) = self.admin {
@@ -145,12 +147,15 @@ impl Control {
             shown: self.shown,
             fixed: Fixed::of(&self.settings),
             origin: self.origin,
+            following,
             followed: self.followed,
             awaited: Vec::new(),
             readiness: readiness.clone(),
         };
         let timeouts = self.settings.timeouts.clone();
-        let finished = reload.until_stopped(&self.settings, orders, self.follow).await;
+        let finished = reload
+            .until_stopped(&self.settings, orders, self.tell.subscribe())
+            .await;
         let _draining = readiness.missing("draining");
         tracing::info!("draining");
         self.drain.announce();
@@ -185,6 +190,7 @@ impl Fixed {
             client_certificate_field,
             dpop,
             revocations,
+            definitions,
             ..
         } = settings;
         #[cfg(feature = "authority")]
@@ -192,7 +198,7 @@ impl Fixed {
         #[cfg(not(feature = "authority"))]
         let authority = ();
         Self(format!(
-            "{authority:?} {listeners:?} {trusted_proxies:?} {forwarded_fields:?} {client_certificate_field:?} {dpop:?} {revocations:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
+            "{authority:?} {definitions:?} {listeners:?} {trusted_proxies:?} {forwarded_fields:?} {client_certificate_field:?} {dpop:?} {revocations:?} {admin:?} {workers:?} {limits:?} {timeouts:?} {token_cache_entries} {access_log:?}"
         ))
     }
 }
@@ -205,6 +211,7 @@ struct Reload {
     fixed: Fixed,
     origin: Option<Origin>,
     followed: Followed,
+    following: Option<Following>,
     /// Not ready for as long as a definition has not been told.
     awaited: Vec<Missing>,
     readiness: Readiness,
@@ -218,7 +225,7 @@ impl Reload {
         mut orders: mpsc::UnboundedReceiver<Order>,
         mut follow: watch::Receiver<()>,
     ) -> Option<std::sync::mpsc::Sender<usize>> {
-        self.await_definitions(first);
+        self.took_effect(first);
         let watched = if self.origin.is_some() {
             first.files.clone()
         } else {
@@ -257,12 +264,12 @@ impl Reload {
                 watch.replace(files);
                 if Fixed::of(&settings) != self.fixed {
                     tracing::warn!(
-                        "listeners, trusted_proxies, forwarded_fields, client_certificate_field, dpop, revocations, admin, workers, limits, timeouts, token_cache, access_log and authority change with a restart only"
+                        "listeners, trusted_proxies, forwarded_fields, client_certificate_field, dpop, revocations, admin, workers, limits, timeouts, token_cache, access_log, definitions and authority change with a restart only"
                     );
                 }
                 match self.reconciler.apply(new_plan(&settings)).await {
                     Ok(_generation) => {
-                        self.await_definitions(&settings);
+                        self.took_effect(&settings);
                         self.shown
                             .store(Arc::new(config::redacted(&settings).to_string()));
                     }
@@ -272,8 +279,11 @@ impl Reload {
         }
     }
 
-    /// Not ready until the definitions that are missing have been told.
-    fn await_definitions(&mut self, settings: &Settings) {
+    /// Follows what is to be followed now. Not ready until the definitions that are missing have been told.
+    fn took_effect(&mut self, settings: &Settings) {
+        if let Some(following) = &mut self.following {
+            following.follow(settings);
+        }
         let missing = |identifier| {
             self.readiness
                 .missing(format!("definition of {identifier}: not told yet"))

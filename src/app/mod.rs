@@ -7,6 +7,7 @@ mod alive;
 #[cfg(feature = "authority")]
 mod authority_thread;
 mod control_thread;
+mod following;
 mod front;
 mod panics;
 mod shared;
@@ -26,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Followed, Settings};
 use crate::control::{
-    ApplyError, CertificateError, Certificates, ReconcileSettings, RevocationError, TlsListeners,
+    ApplyError, CertificateError, Certificates, ReconcileSettings, RevocationError, TlsListeners, kept,
 };
 use crate::net::{
     BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, ListenerSettings, Protocol,
@@ -143,16 +144,25 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
 
     let readiness = Readiness::new();
     let followed = Followed::default();
-    let (tell, follow) = watch::channel(());
-    #[cfg(not(feature = "authority"))]
-    drop(tell);
+    let (tell, _) = watch::channel(());
+    let kept_in = settings
+        .definitions
+        .as_ref()
+        .and_then(|settings| settings.kept_in.as_deref());
+    if let Some(path) = kept_in {
+        followed.replace(kept(path));
+    }
     #[cfg(feature = "authority")]
     let authority = match (&settings.authority, authority_listener) {
         (Some(authority), Some(listener)) => {
             let tls = tls.get(settings.listeners.len()).cloned().flatten();
             let told = Told {
-                followed: followed.clone(),
-                tell,
+                // Where a tenant elsewhere is followed, nobody asks what this one says.
+                followed: match settings.definitions {
+                    Some(_) => Followed::default(),
+                    None => followed.clone(),
+                },
+                tell: tell.clone(),
             };
             let running = RunningAuthority::start(authority, listener, tls, &readiness, told)?;
             running.authority.count_with(&metrics);
@@ -181,7 +191,7 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
         certificates,
         origin,
         followed,
-        follow,
+        tell,
         memory,
         drain: drain_trigger,
         stop_workers,

@@ -6,6 +6,7 @@ pub mod check;
 pub mod demo;
 pub mod explain;
 pub mod health;
+pub mod manage;
 pub mod run;
 pub mod schema;
 mod signing;
@@ -83,6 +84,43 @@ enum Command {
     Explain(ExplainArguments),
     /// Prints the JSON Schema of the configuration.
     Schema,
+    /// APIs of an authority: create, list, show, update, delete.
+    Api {
+        #[command(flatten)]
+        connection: manage::Connection,
+        #[command(subcommand)]
+        command: manage::ApiCommand,
+    },
+    /// Permissions of an API: create, list, delete.
+    Permission {
+        #[command(flatten)]
+        connection: manage::Connection,
+        #[command(subcommand)]
+        command: manage::PermissionCommand,
+    },
+    /// Machine-to-machine applications: create, list, show, update, rotate-secret, delete.
+    App {
+        #[command(flatten)]
+        connection: manage::Connection,
+        #[command(subcommand)]
+        command: manage::AppCommand,
+    },
+    /// What applications may ask for: create, list, update, delete.
+    Grant {
+        #[command(flatten)]
+        connection: manage::Connection,
+        #[command(subcommand)]
+        command: manage::GrantCommand,
+    },
+    /// Keys that an authority signs with: list, rotate, revoke.
+    Keys {
+        #[command(flatten)]
+        connection: manage::Connection,
+        #[command(subcommand)]
+        command: manage::KeysCommand,
+    },
+    /// Gets a token by client credentials and prints it.
+    Token(manage::TokenArguments),
     /// Asks a running gateway whether it is ready. For container health checks.
     Health {
         /// The admin address of the gateway.
@@ -179,6 +217,18 @@ fn dispatch(command: Command) -> io::Result<Outcome> {
         }
         Command::Explain(arguments) => explain(arguments, out),
         Command::Schema => schema::run(out).map(|()| Outcome::Good),
+        Command::Api { connection, command } => manage::run(connection, &manage::Command::Api(command), out),
+        Command::Permission { connection, command } => {
+            manage::run(connection, &manage::Command::Permission(command), out)
+        }
+        Command::App { connection, command } => manage::run(connection, &manage::Command::App(command), out),
+        Command::Grant { connection, command } => {
+            manage::run(connection, &manage::Command::Grant(command), out)
+        }
+        Command::Keys { connection, command } => {
+            manage::run(connection, &manage::Command::Keys(command), out)
+        }
+        Command::Token(arguments) => manage::token(&arguments, out),
         Command::Health { admin, live } => Ok(health::run(admin, live, out)),
     }
 }

@@ -6,6 +6,7 @@
 mod api;
 #[cfg(feature = "authority")]
 mod authority;
+mod definitions;
 mod dpop;
 mod introspection;
 mod issuer;
@@ -22,6 +23,7 @@ use api::Follow;
 pub(super) use api::{Api, Definition, Forward};
 #[cfg(feature = "authority")]
 pub(super) use authority::Authority;
+pub(super) use definitions::Definitions;
 pub(super) use dpop::Dpop;
 pub(super) use introspection::{AssertionAlg, Authentication, Endpoint, Introspection};
 pub(super) use issuer::{Issuer, Jwks};
@@ -80,6 +82,8 @@ pub(super) struct File {
     pub(super) token_cache: Option<TokenCache>,
     /// How requests are recorded.
     pub(super) access_log: Option<AccessLog>,
+    /// Whose definitions `follow` means. Default: those of the `authority` of this file.
+    pub(super) definitions: Option<Definitions>,
     /// The embedded authorization server. A file that has it needs no `listeners`, `issuers` and `apis`. Default:
     /// none.
     #[cfg(feature = "authority")]
@@ -116,6 +120,7 @@ impl Mirror for File {
             keys.required("apis")
         };
         Some(Self {
+            definitions: keys.optional("definitions"),
             #[cfg(feature = "authority")]
             authority: keys.optional("authority"),
             limits: keys.optional("limits"),

@@ -20,7 +20,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use crate::control::{IssuerSettings, RevocationSettings};
+use crate::control::{DefinitionsSettings, IssuerSettings, RevocationSettings};
 use crate::definition::{Place, Secret};
 use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{Expiry, Limits, ListenerSettings, Timeouts, TrustedProxies};
@@ -70,6 +70,8 @@ pub struct Settings {
     pub issuers: Vec<IssuerSettings>,
     /// The policy.
     pub plan: Plan,
+    /// Whose definitions are followed, where that is not the authority of this process.
+    pub definitions: Option<DefinitionsSettings>,
     /// The embedded authorization server.
     #[cfg(feature = "authority")]
     pub authority: Option<crate::authority::AuthoritySettings>,
@@ -131,6 +133,7 @@ pub fn load_with(path: &Path, sources: &dyn Sources) -> Result<Settings, Faults>
         access_log: resolved.access_log,
         issuers: resolved.issuers,
         plan: resolved.plan,
+        definitions: resolved.definitions,
         #[cfg(feature = "authority")]
         authority: resolved.authority,
         cgroups: PathBuf::from("/sys/fs/cgroup"),

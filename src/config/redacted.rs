@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::values::{show_period, show_size};
 use super::{DpopSettings, Settings};
-use crate::control::{IssuerSettings, KeySource, RevocationSettings};
+use crate::control::{DefinitionsSettings, IssuerSettings, KeySource, RevocationSettings};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
 use crate::policy::{Conditions, RequirementPlan, TokenPlace};
@@ -30,6 +30,7 @@ pub fn redacted(settings: &Settings) -> Value {
     let authority = Value::Null;
     json!({
         "authority": authority,
+        "definitions": settings.definitions.as_ref().map(definitions),
         "listeners": settings.listeners.iter().map(listener).collect::<Value>(),
         "trusted_proxies": settings.trusted_proxies.networks().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "forwarded_fields": name(settings.forwarded_fields),
@@ -55,6 +56,18 @@ pub fn redacted(settings: &Settings) -> Value {
         },
         "files": settings.files.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
         "hash": settings.hash,
+    })
+}
+
+fn definitions(definitions: &DefinitionsSettings) -> Value {
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    json!({
+        "issuer": definitions.credentials.issuer,
+        "client_id": definitions.credentials.client_id,
+        "client_secret": "[redacted]",
+        "poll": show_period(definitions.poll),
+        "ca": definitions.ca.as_ref().map(path),
+        "kept_in": definitions.kept_in.as_ref().map(path),
     })
 }
 

@@ -7,6 +7,7 @@ mod api;
 #[cfg(feature = "authority")]
 mod authority;
 mod definition;
+mod definitions;
 mod dpop;
 mod encryption;
 mod introspection;
@@ -33,7 +34,7 @@ use super::faults::Fault;
 use super::file::Issuer;
 use super::file::{self, AccessLog, Admin, File, Identities, Limits, Listener, Timeouts};
 use super::source::{Files, beside};
-use crate::control::{IssuerSettings, RevocationSettings};
+use crate::control::{DefinitionsSettings, IssuerSettings, RevocationSettings};
 use crate::gateway::{CertificateField, ForwardedFields};
 use crate::net::{self, Expiry, ListenerSettings, TrustedProxies};
 use crate::snapshot::{IntrospectionEndpoint, Plan};
@@ -56,6 +57,7 @@ pub(super) struct Resolved {
     pub(super) access_log: AccessLogSettings,
     pub(super) issuers: Vec<IssuerSettings>,
     pub(super) plan: Plan,
+    pub(super) definitions: Option<DefinitionsSettings>,
     #[cfg(feature = "authority")]
     pub(super) authority: Option<crate::authority::AuthoritySettings>,
 }
@@ -101,6 +103,15 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         endpoints: &endpoints,
         own: &own,
     };
+    let definitions = file
+        .definitions
+        .as_ref()
+        .and_then(|written| definitions::definitions(written, files, faults));
+    #[cfg(feature = "authority")]
+    let is_told = file.authority.is_some() || file.definitions.is_some();
+    #[cfg(not(feature = "authority"))]
+    let is_told = file.definitions.is_some();
+    definitions::are_told(&file.apis, is_told, faults);
     let apis = api::apis(&file.apis, &known, files, faults);
     let issuers = issuer::with_sources(issuers, &apis);
     let plan = Plan {
@@ -125,6 +136,7 @@ pub(super) fn resolve(file: &File, files: &mut Files<'_>, faults: &mut Vec<Fault
         access_log: access_log(file.access_log.as_ref(), faults),
         issuers,
         plan,
+        definitions,
         #[cfg(feature = "authority")]
         authority,
     }

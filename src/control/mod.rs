@@ -8,6 +8,7 @@ mod jwks;
 mod watch;
 mod certificates;
 mod memory;
+mod tenant;
 mod revocations;
 mod push;
 mod admin;
@@ -21,4 +22,8 @@ pub use memory::watch_memory;
 pub use reconcile::{ApplyError, NewPlan, ReconcileSettings, Reconciler, reconciler};
 pub use revocations::{RevocationDesk, RevocationError, read as read_revocations};
 pub use settings::{IssuerSettings, JwksSettings, KeySource, PushSettings, RevocationSettings};
+pub use tenant::{
+    CallError, DefinitionsSettings, FollowMetrics, ManagementClient, Said, TenantCredentials, ask_for_token,
+    follow_tenant, kept, path_segment,
+};
 pub use watch::{FileChanges, FileWatch, watch_files};

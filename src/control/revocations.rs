@@ -227,7 +227,7 @@ impl RevocationDesk {
         self.in_force.replace(state.lists.clone());
         for (source, list) in [("file", &state.lists.file), ("pushed", &state.lists.pushed)] {
             let count = i64::try_from(list.len()).unwrap_or(i64::MAX);
-            self.metrics.revocations(source).set(count);
+            self.metrics.revocations.with_label_values(&[source]).set(count);
         }
     }
 

@@ -1,6 +1,7 @@
-//! One small HTTP/1.1 exchange: a GET for key sets and discovery documents, a POST of a form for questions about tokens.
+//! One small HTTP/1.1 exchange: a GET for key sets and discovery documents, a POST of a form for questions about tokens,
+//! any method for a Management API.
 //!
-//! `control::jwks` and `gateway::introspection` use it. It follows no redirect, knows no proxy, keeps no connection and reads a bounded body; what
+//! `control::jwks`, `control::tenant` and `gateway::introspection` use it. It follows no redirect, knows no proxy, keeps no connection and reads a bounded body; what
 //! the server sent never becomes part of an error's text.
 
 use std::future::Future;
@@ -13,7 +14,7 @@ use http::header::{
     HOST, USER_AGENT,
 };
 use http::uri::Scheme;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -90,7 +91,7 @@ impl Fetcher {
             .header(ACCEPT, "application/json, application/jwk-set+json")
             .body(Full::default())
             .map_err(|_malformed| FetchError::BadAddress)?;
-        self.exchange(url, request, MAX_BODY).await
+        fetched(self.send(url, request, MAX_BODY).await?)
     }
 
     /// Posts a form (`application/x-www-form-urlencoded`) to `url`.
@@ -113,15 +114,19 @@ impl Fetcher {
         if let Some(authorization) = authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        self.exchange(url, request, MAX_ANSWER).await
+        fetched(self.send(url, request, MAX_ANSWER).await?)
     }
 
-    async fn exchange(
+    /// Sends a request of any method; its target is replaced by `url`. Any status is an answer.
+    ///
+    /// # Errors
+    /// [`FetchError`], but not [`FetchError::Status`].
+    pub async fn send(
         &self,
         url: &str,
         request: Request<Full<Bytes>>,
         max_body: usize,
-    ) -> Result<Fetched, FetchError> {
+    ) -> Result<Response<Bytes>, FetchError> {
         let target = Target::parse(url, self.allow_http)?;
         let deadline = Instant::now() + self.timeout;
         let connect_deadline = deadline.min(Instant::now() + CONNECT);
@@ -199,7 +204,7 @@ async fn exchange<T>(
     target: &Target,
     mut request: Request<Full<Bytes>>,
     max_body: usize,
-) -> Result<Fetched, FetchError>
+) -> Result<Response<Bytes>, FetchError>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -222,34 +227,33 @@ where
             .send_request(request)
             .await
             .map_err(|_broken| FetchError::Protocol)?;
-        if response.status() != StatusCode::OK {
-            return Err(FetchError::Status(response.status()));
-        }
-        let headers = response.headers();
-        if headers
-            .get(CONTENT_ENCODING)
-            .is_some_and(|encoding| encoding != "identity")
-        {
+        let (head, body) = response.into_parts();
+        let encoding = head.headers.get(CONTENT_ENCODING);
+        if encoding.is_some_and(|encoding| encoding != "identity") {
             return Err(FetchError::Encoded);
         }
-        let (max_age, media_type) = (max_age(headers), media_type(headers));
-        let body = Limited::new(response.into_body(), max_body)
-            .collect()
-            .await
-            .map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    FetchError::TooLarge
-                } else {
-                    FetchError::Protocol
-                }
-            })?;
-        Ok(Fetched {
-            body: body.to_bytes(),
-            max_age,
-            media_type,
-        })
+        let body = Limited::new(body, max_body).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                FetchError::TooLarge
+            } else {
+                FetchError::Protocol
+            }
+        })?;
+        Ok(Response::from_parts(head, body.to_bytes()))
     };
     beside(answer, connection).await
+}
+
+fn fetched(response: Response<Bytes>) -> Result<Fetched, FetchError> {
+    if response.status() != StatusCode::OK {
+        return Err(FetchError::Status(response.status()));
+    }
+    let (max_age, media_type) = (max_age(response.headers()), media_type(response.headers()));
+    Ok(Fetched {
+        body: response.into_body(),
+        max_age,
+        media_type,
+    })
 }
 
 /// Runs the exchange while the connection, which it depends on, is polled as well. The connection may end first.

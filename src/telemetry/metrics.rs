@@ -34,11 +34,11 @@ pub struct Metrics {
     pub memory_pressure: IntGauge,
     /// Faults of the program itself.
     pub panics: IntCounter,
-    jwks_fetches: IntCounterVec,
-    jwks_fetch_duration: Histogram,
-    jwks_last_success: IntGaugeVec,
-    jwks_keys: IntGaugeVec,
-    jwks_unknown_kid: IntCounterVec,
+    pub(super) jwks_fetches: IntCounterVec,
+    pub(super) jwks_fetch_duration: Histogram,
+    pub(super) jwks_last_success: IntGaugeVec,
+    pub(super) jwks_keys: IntGaugeVec,
+    pub(super) jwks_unknown_kid: IntCounterVec,
     pub(super) introspection_requests: IntCounterVec,
     pub(super) introspection_duration: Histogram,
     pub(super) introspection_breaker: IntGaugeVec,
@@ -55,7 +55,8 @@ pub struct Metrics {
     pub config_last_reload_success_timestamp: IntGauge,
     config_info: IntGaugeVec,
     certificate_expiry: IntGaugeVec,
-    revocations: IntGaugeVec,
+    /// Entries about revoked tokens, by `source`.
+    pub revocations: IntGaugeVec,
     /// 1 after a list of revoked tokens that was taken, 0 after one that was not.
     pub revocations_last_load_successful: IntGauge,
     /// Unix time in seconds; 0 before the first.
@@ -64,38 +65,15 @@ pub struct Metrics {
     pub tls_handshakes: IntCounterVec,
     /// Connections that had to begin with a PROXY header, by `result`.
     pub proxy_headers: IntCounterVec,
+    /// Questions about definitions that are followed, by `result`.
+    pub definition_fetches: IntCounterVec,
+    /// When the last of them succeeded, in Unix seconds.
+    pub definitions_last_success: IntGauge,
     /// Access-log records that the writer could not take.
     pub access_log_dropped: IntCounter,
     access_log_suppressed: IntCounterVec,
     /// Requests for tokens that the authority has answered, by `grant_type` and `result`.
     pub authority_token_requests: IntCounterVec,
-}
-
-/// What became of an unknown `kid`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UnknownKid {
-    /// The request waited for a fetch.
-    Wait,
-    /// A recent fetch has shown that there is no such key.
-    Absent,
-    /// Turned away because the last fetch was too recent.
-    Cooldown,
-    /// A fetch was made.
-    Fetch,
-}
-
-/// What is counted for one issuer's keys.
-#[derive(Clone, Debug)]
-pub struct IssuerMetrics {
-    issuer: String,
-    fetches: IntCounterVec,
-    /// Seconds from connect to last byte.
-    pub fetch_duration: Histogram,
-    /// Unix time in seconds; 0 before the first.
-    pub last_success: IntGauge,
-    /// Usable keys.
-    pub keys: IntGauge,
-    unknown_kid: [IntCounter; 4],
 }
 
 /// What is counted for one cache.
@@ -232,6 +210,15 @@ impl Metrics {
             )?,
             tls_handshakes: make.counters("tls_handshakes_total", "TLS handshakes.", &["result"])?,
             proxy_headers: make.counters("proxy_headers_total", "PROXY headers.", &["result"])?,
+            definition_fetches: make.counters(
+                "definition_fetches_total",
+                "Questions to a tenant about definitions that are followed.",
+                &["result"],
+            )?,
+            definitions_last_success: make.gauge(
+                "definitions_last_success_timestamp_seconds",
+                "When definitions that are followed were last told.",
+            )?,
             access_log_dropped: make.counter(
                 "access_log_dropped_total",
                 "Access-log records dropped because the writer was behind.",
@@ -255,7 +242,7 @@ impl Metrics {
             metrics.stage(stage);
         }
         for source in ["file", "pushed"] {
-            metrics.revocations(source);
+            metrics.revocations.with_label_values(&[source]);
         }
         for end in TunnelEnd::ALL {
             metrics.upgrade_ended(end);
@@ -284,21 +271,6 @@ impl Metrics {
     /// Connections that ended like this; the words are those of `net::ConnectionEnd`.
     pub fn connection_errors(&self, kind: &'static str) -> IntCounter {
         self.connection_errors.with_label_values(&[kind])
-    }
-
-    /// Counters of one issuer, at 0 where they are new.
-    pub fn issuer(&self, issuer: &str) -> IssuerMetrics {
-        let metrics = IssuerMetrics {
-            issuer: issuer.into(),
-            fetches: self.jwks_fetches.clone(),
-            fetch_duration: self.jwks_fetch_duration.clone(),
-            last_success: self.jwks_last_success.with_label_values(&[issuer]),
-            keys: self.jwks_keys.with_label_values(&[issuer]),
-            unknown_kid: UnknownKid::ALL
-                .map(|action| self.jwks_unknown_kid.with_label_values(&[issuer, action.label()])),
-        };
-        metrics.fetches("success");
-        metrics
     }
 
     /// Counters of one cache: `token`, `refused_token`.
@@ -345,11 +317,6 @@ impl Metrics {
         self.certificate_expiry.with_label_values(&[role])
     }
 
-    /// Entries about revoked tokens, from `file` or `pushed`.
-    pub fn revocations(&self, source: &'static str) -> IntGauge {
-        self.revocations.with_label_values(&[source])
-    }
-
     /// What is in force from now on; replaces the former series.
     pub fn config_in_force(&self, generation: u64, hash: &str) {
         self.config_info.reset();
@@ -392,37 +359,6 @@ impl Metrics {
     }
 }
 
-impl UnknownKid {
-    const ALL: [Self; 4] = [Self::Wait, Self::Absent, Self::Cooldown, Self::Fetch];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Wait => "wait",
-            Self::Absent => "absent",
-            Self::Cooldown => "cooldown",
-            Self::Fetch => "fetch",
-        }
-    }
-}
-
-impl IssuerMetrics {
-    /// Fetches that ended like this: `success`, or the word of an error.
-    pub fn fetches(&self, result: &'static str) -> IntCounter {
-        self.fetches.with_label_values(&[&*self.issuer, result])
-    }
-
-    /// Tokens whose `kid` was not known.
-    pub fn unknown_kid(&self, action: UnknownKid) -> &IntCounter {
-        let [wait, absent, cooldown, fetch] = &self.unknown_kid;
-        match action {
-            UnknownKid::Wait => wait,
-            UnknownKid::Absent => absent,
-            UnknownKid::Cooldown => cooldown,
-            UnknownKid::Fetch => fetch,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use http::Method;
@@ -451,6 +387,7 @@ mod tests {
         metrics.certificate_expiry("server");
         metrics.tls_handshakes.with_label_values(&["ok"]);
         metrics.proxy_headers.with_label_values(&["untrusted"]);
+        metrics.definition_fetches.with_label_values(&["ok"]);
         metrics
             .authority_token_requests
             .with_label_values(&["client_credentials", "ok"]);
@@ -508,6 +445,8 @@ scopegate_tls_handshakes_total{result="ok"} 0
 scopegate_proxy_headers_total{result="untrusted"} 0
 scopegate_build_info{version="0.1.0"} 1
 scopegate_access_log_dropped_total 0
+scopegate_definition_fetches_total{result="ok"} 0
+scopegate_definitions_last_success_timestamp_seconds 0
 scopegate_access_log_suppressed_total{reason="expired"} 0
 scopegate_authority_token_requests_total{grant_type="client_credentials",result="ok"} 0
 scopegate_upgrades_open 0

@@ -361,7 +361,8 @@ fn every_refusal_says_what_it_should() {
     };
     assert_eq!(with(&[]).status, 200);
     let denied = "access_denied";
-    let cases: [(&[(&str, &str)], u16, &str, &str); 14] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], u16, &'a str, &'a str);
+    let cases: [Case<'_>; 14] = [
         (&[("client_secret", "wrong")], 401, denied, "Unauthorized"),
         (&[("client_secret", "")], 401, denied, "Unauthorized"),
         (&[("client_id", "nobody")], 401, denied, "Unauthorized"),
@@ -599,6 +600,8 @@ fn assertions() {
     for claims in [
         right(),
         with("aud", json!(token_endpoint)),
+        // As the Python SDK says it, also where it speaks http.
+        with("aud", json!(authority.issuer.replace("http://", "https://"))),
         with("aud", json!(["https://elsewhere.example/", token_endpoint])),
         with("exp", json!(now() + 290)),
         with("nbf", json!(now())),

@@ -544,9 +544,9 @@ fn whoever_fills_the_memory_is_refused_alone() {
     }
     assert!((200..=240).contains(&taken), "{taken} of {full}");
     assert_eq!(world.upstream.requests(), taken);
-    for _ in 0..10 {
-        let other = Prover::new(SigningAlg::ES256);
-        let token = world.bound_to(&other);
+    let others = [SigningAlg::ES384, SigningAlg::EdDSA, SigningAlg::RS256].map(Prover::new);
+    for other in others.iter().chain([&Prover::another(SigningAlg::ES256)]) {
+        let token = world.bound_to(other);
         for _ in 0..5 {
             let proof = other.proof("GET", ADDRESS, &token);
             assert_eq!(world.ask("DPoP", &token, &[&proof]).status, 200);
@@ -585,7 +585,7 @@ fn an_encrypted_token_is_bound_like_any_other() {
     let inner = world.bound();
     let proof = world.prover.proof("GET", ADDRESS, &inner);
     world.refused("DPoP", &sealed(&inner), &[&proof], 401, "dpop_wrong_token");
-    let stranger = Prover::new(SigningAlg::ES256);
+    let stranger = Prover::another(SigningAlg::ES256);
     let proof = stranger.proof("GET", ADDRESS, &token);
     world.refused("DPoP", &token, &[&proof], 401, "dpop_wrong_key");
     let unbound = sealed(&world.unbound());

@@ -13,6 +13,7 @@ mod credentials;
 mod gate;
 mod list;
 mod meter;
+mod news;
 mod refusal;
 mod resource_servers;
 mod roles;
@@ -54,11 +55,14 @@ impl Management {
 
 /// Answers a request to the Management API.
 pub(super) async fn answer(authority: &Authority, request: &Request) -> Answer {
-    let answer = match authority.management.gate.decide(authority, request) {
+    with_correlation(news::answer(authority, request, once).await, request)
+}
+
+async fn once(authority: &Authority, request: &Request) -> Answer {
+    match authority.management.gate.decide(authority, request) {
         Ok(admitted) => metered(authority, request, admitted).await,
         Err(refusal) => refusal.answer(),
-    };
-    with_correlation(answer, request)
+    }
 }
 
 async fn metered(authority: &Authority, request: &Request, admitted: Admitted) -> Answer {

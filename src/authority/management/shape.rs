@@ -143,11 +143,11 @@ mod tests {
 
     use super::*;
 
-    fn faults(schema: Value, value: Value) -> Vec<String> {
-        let validator = jsonschema::validator_for(&schema).unwrap();
+    fn faults(schema: &Value, value: &Value) -> Vec<String> {
+        let validator = jsonschema::validator_for(schema).unwrap();
         validator
-            .iter_errors(&value)
-            .map(|error| text(&error, &schema))
+            .iter_errors(value)
+            .map(|error| text(&error, schema))
             .collect()
     }
 
@@ -216,9 +216,9 @@ mod tests {
                 "'Array items are not unique (indexes 0 and 1)' on property scopes",
             ),
         ] {
-            assert_eq!(faults(schema.clone(), value), [expected]);
+            assert_eq!(faults(&schema, &value), [expected]);
         }
-        let several = faults(schema, json!({ "lifetime": 0, "y": 1 }));
+        let several = faults(&schema, &json!({ "lifetime": 0, "y": 1 }));
         assert_eq!(several.len(), 3, "{several:?}");
     }
 }

@@ -114,10 +114,10 @@ impl<'a> Assertion<'a> {
     /// Returns the last second at which it is accepted.
     fn check_claims(&self, court: &Court<'_>) -> Result<UnixSeconds, Fault> {
         let claims = &self.jws.claims;
-        let token_endpoint = format!("{}oauth/token", court.issuer);
         let is_us = |audience: &Json| {
-            let audience = audience.as_str();
-            audience == Some(court.issuer) || audience == Some(&token_endpoint)
+            audience
+                .as_str()
+                .is_some_and(|audience| is_of(court.issuer, audience))
         };
         let is_for_us = claims.get("aud").is_some_and(|audience| {
             is_us(audience) || audience.as_array().is_some_and(|list| list.iter().any(is_us))
@@ -150,6 +150,19 @@ impl<'a> Assertion<'a> {
         }
         Ok(last)
     }
+}
+
+/// The issuer, or its token endpoint. One SDK says `https` even where it was told to speak `http`: at one host and port
+/// there is one authority.
+fn is_of(issuer: &str, audience: &str) -> bool {
+    let names = |issuer: &str, audience: &str| {
+        let path = audience.strip_prefix(issuer);
+        path.is_some_and(|path| path.is_empty() || path == "oauth/token")
+    };
+    let in_cleartext = issuer
+        .strip_prefix("http://")
+        .zip(audience.strip_prefix("https://"));
+    names(issuer, audience) || in_cleartext.is_some_and(|(issuer, audience)| names(issuer, audience))
 }
 
 /// Auth0's three.

@@ -71,6 +71,7 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<StepUpRule>();
     the_same_keys::<TrustedIssuer>();
     the_same_keys::<Follow>();
+    the_same_keys::<Definitions>();
     #[cfg(feature = "authority")]
     the_same_keys::<Authority>();
 }
@@ -89,6 +90,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "AdminListener",
         "Api",
         "CertificatePair",
+        "Definitions",
         "Dpop",
         "Ejection",
         "Elsewhere",

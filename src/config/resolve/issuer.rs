@@ -1,5 +1,6 @@
 //! Issuers: identifiers, and where their keys come from.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustls_pki_types::CertificateDer;
@@ -196,15 +197,18 @@ fn jwks(written: Option<&Jwks>, files: &mut Files<'_>, faults: &mut Vec<Fault>) 
         (SHORTEST, MINUTE),
         faults,
     );
-    jwks.ca = written.ca.as_ref().map(|ca| {
-        let path = beside(&ca.place, &ca.value);
-        if let Some(content) = files.content(&path, &ca.place, faults) {
-            certificates(&content, ca, faults);
-        }
-        path
-    });
+    jwks.ca = written.ca.as_ref().map(|ca| authorities(ca, files, faults));
     jwks.allow_http = written.allow_http.unwrap_or(false);
     jwks
+}
+
+/// A file of certificates to trust.
+pub(super) fn authorities(ca: &Placed<String>, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> PathBuf {
+    let path = beside(&ca.place, &ca.value);
+    if let Some(content) = files.content(&path, &ca.place, faults) {
+        certificates(&content, ca, faults);
+    }
+    path
 }
 
 fn certificates(pem: &[u8], ca: &Placed<String>, faults: &mut Vec<Fault>) {

@@ -90,10 +90,13 @@ server.close();
 await management.resourceServers.create({ identifier: "urn:ps", signing_alg: "PS256", scopes: [{ value: "a" }] });
 await management.clientGrants.create({ client_id: client.client_id, audience: "urn:ps", scope: ["a"] });
 const { accessToken: ps } = await authClient.getTokenByClientCredentials({ audience: "urn:ps" });
-const verifier = auth({ issuerBaseURL: `https://${domain}`, audience: "urn:ps" });
-found.ps256 = await new Promise((resolve) => {
-  verifier({ headers: { authorization: `Bearer ${ps}` }, query: {}, is: () => false, method: "GET" }, {}, (error) => resolve(error ? String(error) : "ok"));
-});
+const psApp = express();
+psApp.get("/", auth({ issuerBaseURL: `https://${domain}`, audience: "urn:ps" }), (_request, response) => response.json("ok"));
+const psServer = psApp.listen(0, "127.0.0.1");
+await once(psServer, "listening");
+const psAnswer = await fetch(`http://127.0.0.1:${psServer.address().port}/`, { headers: { authorization: `Bearer ${ps}` } });
+found.ps256 = [psAnswer.status, await psAnswer.text()];
+psServer.close();
 
 await management.clientGrants.delete(grant.id);
 for (const one of [client, signing]) await management.clients.delete(one.client_id);

@@ -203,6 +203,16 @@ impl Gateway {
         Metrics::scrape(self.admin)
     }
 
+    /// The administrator that the authority of the configuration has made: id and secret.
+    #[cfg(feature = "authority")]
+    pub(crate) fn administrator(&self) -> (String, String) {
+        let administrator = self.running().administrator().unwrap();
+        (
+            administrator.client_id.clone(),
+            administrator.client_secret.as_str().to_owned(),
+        )
+    }
+
     /// The generation in force.
     #[track_caller]
     pub(crate) fn generation(&self) -> u64 {
