@@ -146,6 +146,10 @@ mod authority_tokens;
 mod authority_users;
 
 #[cfg(feature = "authority")]
+#[path = "it/following.rs"]
+mod following;
+
+#[cfg(feature = "authority")]
 #[path = "it/authority_store.rs"]
 mod authority_store;
 
@@ -156,7 +160,3 @@ mod authority_crash;
 #[cfg(feature = "authority")]
 #[path = "it/authority_replicas.rs"]
 mod authority_replicas;
-
-#[cfg(feature = "authority")]
-#[path = "it/following.rs"]
-mod following;
