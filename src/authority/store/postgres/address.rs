@@ -22,6 +22,7 @@ pub struct PostgresAddress {
 
 /// A connection that is silent for so long is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
+const USUAL_PORT: u16 = 5432;
 const NO_ADDRESS: &str = "is no address of PostgreSQL that is understood";
 
 impl PostgresAddress {
@@ -153,7 +154,9 @@ impl std::fmt::Display for PostgresAddress {
                 Host::Tcp(name) => f.write_str(name)?,
                 Host::Unix(path) => write!(f, "{}", path.display())?,
             }
-            if let Some(port) = ports.get(at).or(ports.first()) {
+            if let Some(port) = ports.get(at).or(ports.first())
+                && *port != USUAL_PORT
+            {
                 write!(f, ":{port}")?;
             }
         }

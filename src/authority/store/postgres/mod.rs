@@ -35,10 +35,10 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// Each brings the format from its position to the next. Never changed once released, only added to.
 const MIGRATIONS: [&str; 1] = [r#"
-CREATE TABLE scopegate.format (only INTEGER PRIMARY KEY CHECK (only = 1), value BIGINT NOT NULL);
+CREATE TABLE scopegate.format (single INTEGER PRIMARY KEY CHECK (single = 1), value BIGINT NOT NULL);
 INSERT INTO scopegate.format VALUES (1, 0);
 CREATE TABLE scopegate.meta (name TEXT PRIMARY KEY, value BYTEA NOT NULL);
-CREATE TABLE scopegate.revision (only INTEGER PRIMARY KEY CHECK (only = 1), value BIGINT NOT NULL);
+CREATE TABLE scopegate.revision (single INTEGER PRIMARY KEY CHECK (single = 1), value BIGINT NOT NULL);
 INSERT INTO scopegate.revision VALUES (1, 0);
 CREATE TABLE scopegate.objects (
     kind TEXT COLLATE "C" NOT NULL,
