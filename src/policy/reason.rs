@@ -3,11 +3,11 @@
 //! A new reason is added here and nowhere else. The text is what a client may know: it names the check, never the
 //! token, and nothing that the client sent.
 
+mod causes;
+
 use std::sync::LazyLock;
 
 use http::StatusCode;
-
-use crate::token::{BearerError, ProofError, TokenError};
 
 /// Why a request was allowed or refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -333,72 +333,6 @@ impl ChallengeKind {
             Self::StepUp => Some("insufficient_user_authentication"),
             Self::InvalidProof => Some("invalid_dpop_proof"),
             Self::UseNonce => Some("use_dpop_nonce"),
-        }
-    }
-}
-
-impl From<BearerError> for Reason {
-    fn from(error: BearerError) -> Self {
-        match error {
-            BearerError::Missing => Self::MissingToken,
-            BearerError::Multiple => Self::MultipleTokens,
-            BearerError::Malformed => Self::MalformedAuthorization,
-        }
-    }
-}
-
-impl From<&TokenError> for Reason {
-    fn from(error: &TokenError) -> Self {
-        match error {
-            TokenError::TooLarge => Self::TokenTooLarge,
-            TokenError::Malformed(_) => Self::MalformedToken,
-            TokenError::UnsupportedAlg | TokenError::UnsupportedEncryption => Self::UnsupportedAlg,
-            TokenError::AlgMismatch | TokenError::EncryptionMismatch => Self::AlgMismatch,
-            TokenError::Unencrypted => Self::Unencrypted,
-            TokenError::DecryptionFailed => Self::DecryptionFailed,
-            // Nobody could be found to open it: it says nothing about the token.
-            TokenError::Sealed(_) => Self::Overloaded,
-            // Nobody could be asked about it.
-            TokenError::Opaque(_) => Self::IntrospectionUnavailable,
-            TokenError::Inactive => Self::Inactive,
-            TokenError::WrongType => Self::WrongType,
-            TokenError::IssuerMismatch => Self::IssuerMismatch,
-            TokenError::KeysUnavailable { .. } => Self::KeysUnavailable,
-            TokenError::UnknownKid { .. } => Self::UnknownKid,
-            TokenError::BadSignature => Self::BadSignature,
-            TokenError::AudienceMismatch => Self::AudienceMismatch,
-            TokenError::Expired => Self::Expired,
-            TokenError::NotYetValid => Self::NotYetValid,
-            TokenError::IssuedInFuture => Self::IssuedInFuture,
-            TokenError::TooOld => Self::TooOld,
-            TokenError::Revoked => Self::Revoked,
-            TokenError::MissingClaim(_) => Self::MissingClaim,
-            TokenError::MalformedClaim(_) | TokenError::MalformedAt(_) => Self::MalformedClaim,
-            TokenError::DpopMissing => Self::DpopMissing,
-            TokenError::CertificateMissing => Self::CertificateMissing,
-            TokenError::Proof(error) => Self::from(error),
-        }
-    }
-}
-
-impl From<&ProofError> for Reason {
-    fn from(error: &ProofError) -> Self {
-        match error {
-            ProofError::Missing => Self::DpopMissing,
-            ProofError::Downgrade => Self::DpopDowngrade,
-            ProofError::Unbound => Self::TokenUnbound,
-            ProofError::Invalid(_) => Self::DpopInvalid,
-            ProofError::WrongKey => Self::DpopWrongKey,
-            ProofError::WrongMethod => Self::DpopWrongMethod,
-            ProofError::WrongAddress { .. } => Self::DpopWrongAddress,
-            ProofError::Stale => Self::DpopStale,
-            ProofError::Future => Self::DpopFuture,
-            ProofError::WrongToken => Self::DpopWrongToken,
-            ProofError::Replay => Self::DpopReplay,
-            ProofError::NonceWanted { .. } => Self::DpopNonce,
-            ProofError::StoreFull => Self::DpopStoreFull,
-            ProofError::NoCertificate => Self::CertificateMissing,
-            ProofError::WrongCertificate => Self::CertificateMismatch,
         }
     }
 }
