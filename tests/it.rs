@@ -148,3 +148,15 @@ mod authority_users;
 #[cfg(feature = "authority")]
 #[path = "it/following.rs"]
 mod following;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_store.rs"]
+mod authority_store;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_crash.rs"]
+mod authority_crash;
+
+#[cfg(feature = "authority")]
+#[path = "it/authority_replicas.rs"]
+mod authority_replicas;

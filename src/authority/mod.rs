@@ -27,7 +27,7 @@ pub use kept_key::KeyFileError;
 pub use settings::{AuthoritySettings, EncryptionKey};
 pub use signing::KeyFault;
 pub use state::{State, WriteError};
-pub use store::{SealingKey, Store, StoreAddress, StoreError};
+pub use store::{PostgresAddress, SealingKey, Store, StoreAddress, StoreError};
 
 use crate::telemetry::Metrics;
 use bootstrap::First;

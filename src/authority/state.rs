@@ -130,8 +130,12 @@ impl State {
     pub async fn follow(&self) {
         loop {
             self.store.changed(self.tenant.load().revision()).await;
-            let _writer = self.writer.lock().await;
-            if let Err(error) = self.catch_up::<std::convert::Infallible>().await {
+            let caught_up = {
+                let _writer = self.writer.lock().await;
+                self.catch_up::<std::convert::Infallible>().await
+            };
+            // Whoever writes meanwhile is told at once.
+            if let Err(error) = caught_up {
                 tracing::error!(%error, "cannot read what changed in the store; the last state stays");
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
             }

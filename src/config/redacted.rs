@@ -79,6 +79,7 @@ fn authority(authority: &crate::authority::AuthoritySettings) -> Value {
         "store": match &authority.store {
             StoreAddress::Sqlite(path) => format!("sqlite:{}", path.display()),
             StoreAddress::Memory => "memory".into(),
+            StoreAddress::Postgres(address) => address.to_string(),
         },
         "encryption_key": match &authority.encryption_key {
             EncryptionKey::Given(_) => json!("[redacted]"),

@@ -246,8 +246,8 @@ impl From<WriteError<Self>> for Refusal {
     fn from(error: WriteError<Self>) -> Self {
         match error {
             WriteError::Refused(refusal) => refusal,
-            WriteError::Store(StoreError::Full) => {
-                tracing::error!("the disk of the store is full");
+            WriteError::Store(error @ (StoreError::Full | StoreError::Unreachable { .. })) => {
+                tracing::error!(%error, "nothing can be stored");
                 Self::Unavailable
             }
             WriteError::Store(error) => {

@@ -5,11 +5,9 @@
 //! since. So the rules among objects need no constraints here, and both databases behave the same. It must never look
 //! at what an object means.
 
+mod postgres;
 mod seal;
 mod sqlite;
-
-#[cfg(test)]
-mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +15,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::authority::model::{Body, Kind, Object};
+use postgres::Postgres;
+pub use postgres::PostgresAddress;
 pub use seal::SealingKey;
 use sqlite::Sqlite;
 
@@ -27,6 +27,8 @@ pub enum StoreAddress {
     Sqlite(PathBuf),
     /// SQLite in memory: gone with the process.
     Memory,
+    /// A database of PostgreSQL, for several replicas.
+    Postgres(Box<PostgresAddress>),
 }
 
 /// An open store.
@@ -39,6 +41,7 @@ pub struct Store {
 #[derive(Debug)]
 enum Backend {
     Sqlite(Sqlite),
+    Postgres(Box<Postgres>),
 }
 
 /// What changed since a revision.
@@ -57,7 +60,7 @@ pub enum StoreError {
     #[error("the store has changed meanwhile")]
     Stale,
     /// It cannot be opened or reached.
-    #[error("the store {address} cannot be opened: {why}")]
+    #[error("the store {address} cannot be used: {why}")]
     Unreachable {
         /// Without credentials.
         address: String,
@@ -115,6 +118,7 @@ impl Store {
         let backend = match address {
             StoreAddress::Sqlite(path) => Backend::Sqlite(Sqlite::open(Some(path)).await?),
             StoreAddress::Memory => Backend::Sqlite(Sqlite::open(None).await?),
+            StoreAddress::Postgres(address) => Backend::Postgres(Box::new(Postgres::open(address).await?)),
         };
         let store = Self {
             backend,
@@ -135,6 +139,7 @@ impl Store {
             .unwrap_or_default();
         let kept = match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.key_check(mine).await?,
+            Backend::Postgres(postgres) => postgres.key_check(mine).await?,
         };
         match self.key.open(kind, id, &kept) {
             Ok(_members) => Ok(()),
@@ -154,6 +159,7 @@ impl Store {
             .collect();
         let (revision, rows) = match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.changes_since(revision, held).await?,
+            Backend::Postgres(postgres) => postgres.changes_since(revision, held).await?,
         };
         let objects = rows
             .into_iter()
@@ -169,6 +175,7 @@ impl Store {
     pub async fn get(&self, kind: Kind, id: &str) -> Result<Option<Object>, StoreError> {
         let row = match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.get(kind.name(), id).await?,
+            Backend::Postgres(postgres) => postgres.get(kind.name(), id).await?,
         };
         let object = row.map(|row| self.opened(row)).transpose()?;
         Ok(object.filter(|object| object.body.is_some()))
@@ -185,6 +192,7 @@ impl Store {
             .collect::<Result<Vec<_>, _>>()?;
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.commit(at, rows).await,
+            Backend::Postgres(postgres) => postgres.commit(at, rows).await,
         }
     }
 
@@ -192,6 +200,7 @@ impl Store {
     pub async fn changed(&self, since: u64) {
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.changed(since).await,
+            Backend::Postgres(postgres) => postgres.changed(since).await,
         }
     }
 

@@ -15,11 +15,13 @@ pub(in super::super) struct Authority {
     /// Its issuer identifier: an origin and a slash, such as `https://auth.example.com/`. Clients compute every
     /// address from it.
     pub(in super::super) issuer: Placed<String>,
-    /// `sqlite:PATH`, or `memory` for one that is gone with the process. Default: sqlite:scopegate.db.
-    #[schemars(regex(pattern = r"^(sqlite:.+|postgres(ql)?://.+|memory)$"))]
+    /// `sqlite:PATH`; `postgres://USER@HOST/DATABASE` for several replicas; `env:NAME` or `file:PATH` of such an address
+    /// that has a password; or `memory` for one that is gone with the process. Default: sqlite:scopegate.db.
+    #[schemars(regex(pattern = r"^(sqlite:.+|postgres(ql)?://.+|(env|file):.+|memory)$"))]
     pub(in super::super) store: Option<Placed<String>>,
     /// What secrets are encrypted with in the store: `env:NAME` or `file:PATH` of 32 bytes in hexadecimal or base64.
-    /// Default, with `sqlite`: the file beside the store with `.key` behind its name, made at the first start.
+    /// Required with PostgreSQL. Default, with `sqlite`: the file beside the store with `.key` behind its name, made at
+    /// the first start.
     #[schemars(regex(pattern = r"^(env|file):."))]
     pub(in super::super) encryption_key: Option<Placed<String>>,
     /// TLS; without it the authority speaks cleartext.

@@ -14,8 +14,8 @@ use super::super::reader::Placed;
 use super::super::secret;
 use super::super::source::{Files, beside};
 use super::listener;
-use crate::authority::{AuthoritySettings, EncryptionKey, StoreAddress};
-use crate::definition::Secret;
+use crate::authority::{AuthoritySettings, EncryptionKey, PostgresAddress, StoreAddress};
+use crate::definition::{Place, Secret};
 use crate::net::Expiry;
 
 const DEFAULT_STORE: &str = "sqlite:scopegate.db";
@@ -36,7 +36,7 @@ pub(super) fn authority(
         faults.push(Fault::new(&written.address.place, message));
     }
     issuer(written, faults);
-    let store = store(written, faults);
+    let store = store(written, files, faults);
     let encryption_key = store
         .as_ref()
         .and_then(|store| encryption_key(written, store, files, faults));
@@ -73,7 +73,7 @@ fn issuer(written: &Authority, faults: &mut Vec<Fault>) {
     faults.push(Fault::new(place, format!("`issuer` {rule}")));
 }
 
-fn store(written: &Authority, faults: &mut Vec<Fault>) -> Option<StoreAddress> {
+fn store(written: &Authority, files: &mut Files<'_>, faults: &mut Vec<Fault>) -> Option<StoreAddress> {
     let (place, text) = match &written.store {
         Some(store) => (&store.place, store.value.as_str()),
         None => (&written.address.place, DEFAULT_STORE),
@@ -81,9 +81,29 @@ fn store(written: &Authority, faults: &mut Vec<Fault>) -> Option<StoreAddress> {
     match text.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => Some(StoreAddress::Sqlite(beside(place, path))),
         None if text == "memory" => Some(StoreAddress::Memory),
+        Some(("postgres" | "postgresql", _)) => postgres(place, text, faults),
+        Some(("env" | "file", _)) => {
+            let secret = secret::resolve("store", written.store.as_ref()?, files, faults)?;
+            let text = str::from_utf8(secret.expose()).unwrap_or_default();
+            postgres(place, text.trim(), faults)
+        }
         _ => {
             let fault = Fault::new(place, "`store` names no store that is known");
-            faults.push(fault.with_hint("sqlite:PATH, or memory"));
+            faults.push(fault.with_hint(
+                "sqlite:PATH, postgres://USER@HOST/DATABASE, env:NAME or file:PATH of such an address, or memory",
+            ));
+            None
+        }
+    }
+}
+
+/// An address of PostgreSQL, which no fault quotes: it may have a password.
+fn postgres(place: &Place, text: &str, faults: &mut Vec<Fault>) -> Option<StoreAddress> {
+    match PostgresAddress::parse(text) {
+        Ok(address) => Some(StoreAddress::Postgres(Box::new(address))),
+        Err(rule) => {
+            let fault = Fault::new(place, format!("the address of `store` {rule}"));
+            faults.push(fault.with_hint("postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full"));
             None
         }
     }
@@ -106,6 +126,20 @@ fn encryption_key(
         return key.map(EncryptionKey::Given);
     }
     Some(match store {
+        StoreAddress::Postgres(_) => {
+            let place = written
+                .store
+                .as_ref()
+                .map_or(&written.address.place, |store| &store.place);
+            let fault = Fault::new(
+                place,
+                "`encryption_key` is missing: all replicas of a PostgreSQL store need the same",
+            );
+            faults.push(
+                fault.with_hint("env:NAME or file:PATH of 32 bytes; make them with: openssl rand -hex 32"),
+            );
+            return None;
+        }
         StoreAddress::Memory => EncryptionKey::Ephemeral,
         StoreAddress::Sqlite(path) => {
             let mut name = path.clone().into_os_string();

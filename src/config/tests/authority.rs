@@ -71,6 +71,55 @@ fn keys_of_32_bytes_in_either_writing() {
 }
 
 #[test]
+fn a_store_in_postgresql_shows_no_password() {
+    let key = ", encryption_key: env:KEY";
+    let secret = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+    let url = "postgres://gate:hush@db.example:5433/gate";
+    let shown = "postgres://db.example:5433/gate";
+    for store in [url, "env:STORE", "file:store"] {
+        let settings = alone(&format!("{key}, store: '{store}'"))
+            .variable("KEY", secret)
+            .variable("STORE", url)
+            .file("etc/store", format!("{url}\n"))
+            .load()
+            .unwrap();
+        let authority = settings.authority.as_ref().unwrap();
+        let StoreAddress::Postgres(address) = &authority.store else {
+            panic!("{store}");
+        };
+        assert_eq!(address.to_string(), shown);
+        let document = redacted(&settings);
+        assert_eq!(document["authority"]["store"], shown);
+        assert!(!format!("{document} {authority:?}").contains("hush"));
+    }
+
+    for (store, key, fault) in [
+        (url, "", "`encryption_key` is missing"),
+        (
+            "postgres://gate:hush@db.example/gate?sslmode=prefer",
+            key,
+            "the address of `store` has an `sslmode`",
+        ),
+        ("env:NONE", key, "`NONE` is not set"),
+        (
+            "env:ODD",
+            key,
+            "the address of `store` is no address of PostgreSQL",
+        ),
+    ] {
+        let faults = alone(&format!("{key}, store: '{store}'"))
+            .variable("KEY", secret)
+            .variable("ODD", "sqlite:hush.db")
+            .faults();
+        assert!(faults[0].contains(fault), "{store}: {faults:?}");
+        assert!(
+            faults[0].contains("etc/gate.yaml:1:") && !faults.join(" ").contains("hush"),
+            "{faults:?}"
+        );
+    }
+}
+
+#[test]
 fn faults_of_the_authority() {
     for (lines, fault) in [
         (

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "authority")]
 pub(crate) mod authority;
+#[cfg(feature = "authority")]
+pub(crate) mod authority_process;
 pub(crate) mod client;
 pub(crate) mod corpus;
 pub(crate) mod frames;
@@ -16,6 +18,8 @@ pub(crate) mod http2_upstream;
 pub(crate) mod introspector;
 pub(crate) mod issuer;
 pub(crate) mod metrics;
+#[cfg(feature = "authority")]
+pub(crate) mod postgres;
 pub(crate) mod prover;
 pub(crate) mod server;
 #[cfg(feature = "authority")]
@@ -28,12 +32,16 @@ use std::time::{Duration, Instant};
 
 #[cfg(feature = "authority")]
 pub(crate) use authority::RunningAuthority;
+#[cfg(feature = "authority")]
+pub(crate) use authority_process::AuthorityProcess;
 pub(crate) use client::Client;
 pub(crate) use gateway::{Gateway, Process};
 pub(crate) use http2::Http2Client;
 pub(crate) use introspector::{Introspector, IntrospectorMode};
 pub(crate) use issuer::{Issuer, IssuerMode};
 pub(crate) use metrics::Metrics;
+#[cfg(feature = "authority")]
+pub(crate) use postgres::PostgresServer;
 pub(crate) use prover::Prover;
 pub(crate) use upstream::{Behaviour, Upstream};
 
