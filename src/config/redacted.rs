@@ -3,10 +3,10 @@
 //! Used by the admin listener's `/config` and by `check --output json`. Written out member by member, so that a new
 //! member is hidden until somebody decides to show it.
 
+mod issuer;
 mod trusted;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -14,14 +14,11 @@ use trusted::trusted;
 
 use super::values::{show_period, show_size};
 use super::{DpopSettings, Settings};
-use crate::control::{DefinitionsSettings, IssuerSettings, KeySource, RevocationSettings};
+use crate::control::{DefinitionsSettings, RevocationSettings};
 use crate::definition::Words;
 use crate::net::{ListenerSettings, PairFiles, TlsSettings};
 use crate::policy::{Conditions, RequirementPlan, TokenPlace};
-use crate::snapshot::{
-    ApiPlan, ClientAuthentication, IntrospectionEndpoint, RoutePlan, ServerAddress, UpstreamPlan,
-    UpstreamProtocol,
-};
+use crate::snapshot::{ApiPlan, RoutePlan, ServerAddress, UpstreamPlan, UpstreamProtocol};
 use crate::telemetry::AccessLogOutput;
 use crate::token::{AudienceRule, ProtocolForm, Unencrypted};
 
@@ -43,7 +40,7 @@ pub fn redacted(settings: &Settings) -> Value {
         "revocations": settings.revocations.as_ref().map(revocations),
         "admin": settings.admin.map_or(json!("off"), |address| json!({"address": address})),
         "workers": settings.workers,
-        "issuers": settings.issuers.iter().map(|one| issuer(one, &settings.plan.apis)).collect::<Value>(),
+        "issuers": settings.issuers.iter().map(|one| issuer::issuer(one, &settings.plan.apis)).collect::<Value>(),
         "apis": settings.plan.apis.iter().map(api).collect::<Value>(),
         "limits": limits(settings),
         "timeouts": timeouts(settings),
@@ -171,61 +168,6 @@ fn timeouts(settings: &Settings) -> Value {
         "stream_idle": show_period(timeouts.stream_idle),
         "drain": show_period(timeouts.drain),
         "pre_drain": show_period(timeouts.pre_drain),
-    })
-}
-
-fn issuer(issuer: &IssuerSettings, apis: &[ApiPlan]) -> Value {
-    // One that no API asks is not shown: nothing comes of it.
-    let mut asked = apis
-        .iter()
-        .filter_map(|api| Some(&api.introspection.as_ref()?.endpoint));
-    let endpoint = asked.find(|endpoint| *endpoint.issuer == *issuer.issuer);
-    let jwks = &issuer.jwks;
-    let keys = match &issuer.source {
-        None => json!("none needed"),
-        Some(KeySource::Discovery) => json!("discovery"),
-        Some(KeySource::Uri(uri)) => json!({"jwks_uri": uri}),
-        Some(KeySource::File(path)) => json!({"jwks_file": path.to_string_lossy()}),
-        // Somebody may have put private keys there.
-        Some(KeySource::Inline(_)) => json!({"jwks_inline": "[redacted]"}),
-    };
-    json!({
-        "issuer": issuer.issuer,
-        "keys": keys,
-        "jwks": {
-            "ttl": show_period(jwks.ttl),
-            "max_stale": show_period(jwks.max_stale),
-            "cooldown": show_period(jwks.cooldown),
-            "timeout": show_period(jwks.timeout),
-            "ca": jwks.ca.as_ref().map(|path| path.to_string_lossy()),
-            "allow_http": jwks.allow_http,
-        },
-        "introspection": endpoint.map(introspection_endpoint),
-    })
-}
-
-fn introspection_endpoint(endpoint: &Arc<IntrospectionEndpoint>) -> Value {
-    let (authentication, key) = match &endpoint.authentication {
-        ClientAuthentication::Basic(_) => ("client_secret_basic", None),
-        ClientAuthentication::Post(_) => ("client_secret_post", None),
-        ClientAuthentication::PrivateKey { key, audience } => ("private_key_jwt", Some((key, audience))),
-    };
-    json!({
-        "endpoint": endpoint.address.as_deref().unwrap_or("discovery"),
-        "client_id": endpoint.client_id,
-        "authentication": authentication,
-        "client_secret": key.is_none().then_some("[redacted]"),
-        "private_key": key.map(|_| "[redacted]"),
-        "signing_alg": key.map(|(key, _)| key.alg().name()),
-        "assertion_audience": key.map(|(_, audience)| audience),
-        "ttl": show_period(endpoint.ttl),
-        "negative_ttl": show_period(endpoint.negative_ttl),
-        "timeout": show_period(endpoint.timeout),
-        "concurrency": endpoint.concurrency,
-        "max_waiting": endpoint.waiting,
-        "failures": endpoint.failures,
-        "cooldown": show_period(endpoint.cooldown),
-        "allow_http": endpoint.allow_http,
     })
 }
 

@@ -3,6 +3,8 @@
 //! A new reason is added here and nowhere else. The text is what a client may know: it names the check, never the
 //! token, and nothing that the client sent.
 
+mod causes;
+
 use std::sync::LazyLock;
 
 use http::StatusCode;

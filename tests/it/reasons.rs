@@ -308,7 +308,7 @@ impl Case {
 }
 
 /// Reasons that no request can bring about.
-const UNREACHABLE: [(Reason, &str); 16] = [
+const UNREACHABLE: [(Reason, &str); 18] = [
     (
         Reason::Internal,
         "a permit whose route is not in its own snapshot: a fault of the gateway",
@@ -321,6 +321,8 @@ const UNREACHABLE: [(Reason, &str); 16] = [
         Reason::Revoked,
         "needs a list of revoked tokens; `revocations.rs` meets it",
     ),
+    (Reason::Inactive, BY_INTROSPECTION),
+    (Reason::IntrospectionUnavailable, BY_INTROSPECTION),
     (Reason::DpopDowngrade, BY_DPOP),
     (Reason::DpopInvalid, BY_DPOP),
     (Reason::DpopWrongKey, BY_DPOP),
@@ -339,6 +341,7 @@ const UNREACHABLE: [(Reason, &str); 16] = [
     ),
 ];
 
+const BY_INTROSPECTION: &str = "needs an issuer that is asked; `introspection.rs` meets it";
 const BY_DPOP: &str = "needs a proof; `dpop.rs` meets it";
 
 fn request_cases(world: &World) -> Vec<Case> {
