@@ -93,7 +93,7 @@ fn tokens(address: SocketAddr, request: &str, time: Duration, cpu: &CpuOf) -> (f
             })
         })
         .collect();
-    thread::sleep(time);
+    thread::park_timeout(time);
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         client.join().unwrap();

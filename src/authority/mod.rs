@@ -1,7 +1,7 @@
 //! The authority: the embedded authorization server that definitions can come from.
 //!
 //! It keeps APIs, applications, grants, roles and users ([`model`], [`store`]), has the Management API to change them
-//! ([`management`]), and issues tokens ([`oauth`], [`signing`]). `app` runs it on a thread of its own. It must never use
+//! (`management`), and issues tokens (`oauth`, `signing`). `app` runs it on a thread of its own. It must never use
 //! `gateway` or `control`: what it knows reaches them through `app`, and its issuer is one more trusted issuer, without
 //! a shortcut.
 

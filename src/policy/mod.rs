@@ -14,7 +14,6 @@ mod places;
 mod plan;
 mod possession;
 mod reason;
-mod refusal;
 mod requirement;
 mod step_up;
 mod table;

@@ -30,7 +30,6 @@ async fn open(address: &StoreAddress) -> Store {
 }
 
 /// Everything that a fresh store is asked.
-
 async fn suite(store: &Store) {
     assert_eq!(store.changes_since(0).await.unwrap().revision, 0);
     let first = vec![object("a", "one", "hush"), object("b", "two", "hush")];

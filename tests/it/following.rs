@@ -185,7 +185,7 @@ definitions: {{ issuer: '{issuer}', client_id: {id}, client_secret: 'file:secret
     let kept = std::fs::read_to_string(gateway.folder.path("kept.json")).unwrap();
     assert!(kept.contains("write:items"), "{kept}");
     let jwks = client::get(authority.address, "/.well-known/jwks.json", &[]);
-    let jwks = String::from_utf8(jwks.body.clone()).unwrap();
+    let jwks = String::from_utf8(jwks.body).unwrap();
     let without = yaml.replace(
         &format!("{{ issuer: '{issuer}' }}"),
         &format!("{{ issuer: '{issuer}', jwks_file: jwks.json }}"),

@@ -86,7 +86,9 @@ pub fn run(connection: Connection, command: &Command, out: &mut dyn Write) -> io
         output,
     } = connection;
     let (Some(issuer), Some(client_id), Some(client_secret)) = (issuer, client_id, client_secret) else {
-        say("scopegate: set SCOPEGATE_ISSUER, SCOPEGATE_CLIENT_ID and SCOPEGATE_CLIENT_SECRET, or the arguments of these names");
+        say(
+            "scopegate: set SCOPEGATE_ISSUER, SCOPEGATE_CLIENT_ID and SCOPEGATE_CLIENT_SECRET, or the arguments of these names",
+        );
         return Ok(Outcome::Usage);
     };
     let fetcher = match fetcher(&issuer, &trust) {

@@ -48,6 +48,15 @@ pub(crate) use upstream::{Behaviour, Upstream};
 /// How long anything may take. Far more than it should: only a fault comes near it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
+/// Says that a test was left out, and what it lacks.
+#[allow(
+    clippy::print_stderr,
+    reason = "a test that asserts nothing must not pass in silence"
+)]
+pub(crate) fn left_out(why: &str) {
+    eprintln!("left out: {why}");
+}
+
 /// Waits for a condition that no thread announces, such as a metric of the gateway.
 #[track_caller]
 pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {

@@ -46,7 +46,7 @@ impl PostgresServer {
     #[track_caller]
     fn new(has_tls: bool) -> Option<Self> {
         let Some(programs) = programs() else {
-            println!("left out: PostgreSQL is not installed (apt-get install postgresql)");
+            super::left_out("PostgreSQL is not installed (apt-get install postgresql)");
             return None;
         };
         let folder = tempfile::tempdir().unwrap();
