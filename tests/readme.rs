@@ -96,6 +96,7 @@ fn every_metric_has_its_row_with_its_labels() {
     metrics.certificate_expiry("server");
     metrics.tls_handshakes.with_label_values(&["ok"]);
     metrics.proxy_headers.with_label_values(&["ok"]);
+    metrics.definition_fetches.with_label_values(&["ok"]);
     metrics
         .authority_token_requests
         .with_label_values(&["client_credentials", "ok"]);
