@@ -17,20 +17,27 @@
 #[path = "../tests/support/mod.rs"]
 mod support;
 
+use std::cell::Cell;
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use criterion::{BenchmarkGroup, Criterion, measurement::WallTime};
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
+use criterion::{BatchSize, BenchmarkGroup, Criterion, measurement::WallTime};
 use http::{HeaderMap, HeaderValue, Method, header::AUTHORIZATION};
-use scopegate::definition::{SigningAlg, TokenDialect};
+use scopegate::definition::{PopMechanism, ProofOfPossession, SigningAlg, TokenDialect};
 use scopegate::policy::{Api, Decision, Reason, RequestHead, RequestPath, decide};
 use scopegate::snapshot::{RoutePlan, Snapshot};
-use scopegate::token::{Principal, TokenError, UnixSeconds, VerifyToken, bearer_token};
+use scopegate::token::{
+    Principal, ProofDesk, ProofSettings, TokenError, UnixSeconds, VerifyToken, bearer_token,
+};
 
+use serde_json::json;
 use support::api::{DIALECTS, NOW, TestApi};
 use support::forge::{SigningKey, encode};
-use support::routes::{Uncached, guarded, public, snapshot_of, with_methods};
+
+use support::routes::{Uncached, api_plan, guarded, public, snapshot, snapshot_of, with_methods};
 
 /// One entry, compared byte for byte, with the checks that a hit must repeat: the least that any cache costs.
 struct OneEntry {
@@ -45,6 +52,33 @@ impl VerifyToken<Api> for OneEntry {
         }
         api.verifier.check_times(&self.principal, now)?;
         Ok(Arc::clone(&self.principal))
+    }
+}
+
+/// The same for a token that is bound to a key: proofs are taken.
+struct Bound {
+    token: String,
+    /// Of the first time that the token was seen.
+    principal: OnceLock<Arc<Principal>>,
+    desk: ProofDesk,
+}
+
+impl VerifyToken<Api> for Bound {
+    fn verify(&self, api: &Api, token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError> {
+        match self.principal.get() {
+            Some(principal) if token == self.token => {
+                api.verifier.check_times(principal, now)?;
+                Ok(Arc::clone(principal))
+            }
+            _ => {
+                let principal = api.verifier.verify(token, now).map(Arc::new)?;
+                Ok(Arc::clone(self.principal.get_or_init(|| principal)))
+            }
+        }
+    }
+
+    fn proofs(&self) -> Option<&ProofDesk> {
+        Some(&self.desk)
     }
 }
 
@@ -259,6 +293,99 @@ fn refusals(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// A cached token that is bound to a key (RFC 9449), beside the verification that its proof takes at the least.
+fn bound(criterion: &mut Criterion) {
+    let (api, path) = (rs256(), "/items/7");
+    let key = SigningKey::fixture(SigningAlg::ES256, 1);
+    let mut jwk = key.jwk("");
+    jwk.as_object_mut().unwrap().remove("kid");
+    let members: Vec<String> = ["crv", "kty", "x", "y"]
+        .iter()
+        .map(|name| format!("\"{name}\":{}", jwk[name]))
+        .collect();
+    let hash = |text: &str| encode(digest(&SHA256, text.as_bytes()).as_ref());
+    let thumbprint = hash(&format!("{{{}}}", members.join(",")));
+
+    let mut plan = api_plan(api, &[], vec![guarded("/items/{id}", &["read:items"])]);
+    let mut definition = (*plan.definition).clone();
+    definition.proof_of_possession = Some(ProofOfPossession {
+        mechanism: PopMechanism::Dpop,
+        required: false,
+        required_for: None,
+    });
+    plan.definition = Arc::new(definition);
+    plan.public_url = Some("https://items.example.com".into());
+    let snapshot = snapshot(vec![plan], Some(api)).unwrap();
+
+    let mut claims = api.claims();
+    claims["cnf"] = json!({ "jkt": thumbprint });
+    let token = api.sign(&api.header(), &claims);
+    let ath = hash(&token);
+    let number = Cell::new(0_u64);
+    let proof = || {
+        number.set(number.get() + 1);
+        let header = json!({ "typ": "dpop+jwt", "alg": "ES256", "jwk": jwk });
+        let claims = json!({
+            "jti": format!("proof-{}", number.get()), "htm": "GET", "iat": NOW, "ath": ath,
+            "htu": format!("https://items.example.com{path}"),
+        });
+        let proof = key.token(SigningAlg::ES256, &header, &claims);
+        let mut fields = headers(Some(&format!("DPoP {token}")));
+        fields.insert("dpop", HeaderValue::from_str(&proof).unwrap());
+        fields
+    };
+    let settings = ProofSettings {
+        entries: 10_000_000,
+        ..ProofSettings::default()
+    };
+    let bound = Bound {
+        token: token.clone(),
+        principal: OnceLock::new(),
+        desk: ProofDesk::new(&settings, &[1; 32], &[2; 32]),
+    };
+    let fields = proof();
+    expect(&snapshot, request(path, &fields), &bound, Reason::Ok);
+    let bearer = api.token();
+    let bearer = (
+        headers(Some(&format!("Bearer {bearer}"))),
+        OneEntry {
+            principal: Arc::new(api.verifier().verify(&bearer, NOW).unwrap()),
+            token: bearer,
+        },
+    );
+    expect(&snapshot, request(path, &bearer.0), &bearer.1, Reason::Ok);
+
+    let mut group = group(criterion, "bound");
+    group.bench_function("cached_bearer", |bencher| {
+        bencher.iter(|| {
+            decide(
+                &snapshot.table,
+                black_box(request(path, &bearer.0)),
+                &bearer.1,
+                NOW,
+            )
+        });
+    });
+    group.bench_function("cached_with_proof", |bencher| {
+        bencher.iter_batched(
+            proof,
+            |fields| {
+                let decision = decide(&snapshot.table, request(path, &fields), &bound, NOW);
+                assert!(matches!(decision, Decision::Forward(_)));
+                (decision, fields)
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    let message = b"a proof has some 300 bytes".repeat(12);
+    let signature = key.sign(SigningAlg::ES256, &message);
+    let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.public());
+    group.bench_function("ES256_verification", |bencher| {
+        bencher.iter(|| public.verify(black_box(&message), &signature).unwrap());
+    });
+    group.finish();
+}
+
 fn main() {
     let samples = std::env::var("DECIDE_SAMPLES")
         .ok()
@@ -271,5 +398,6 @@ fn main() {
     decisions(&mut criterion);
     requirements(&mut criterion);
     refusals(&mut criterion);
+    bound(&mut criterion);
     criterion.final_summary();
 }

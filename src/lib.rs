@@ -8,13 +8,15 @@
 //! record. [`policy::decide`] is the verdict, in one synchronous function. [`app`] ties the parts together.
 //!
 //! # The map
-//! The modules below stand in reading order; a module uses only what stands above it, and [`gateway`] and [`control`]
-//! never use one another (`tests/architecture.rs` holds that).
+//! The modules below stand in reading order; a module uses only what stands above it, and [`gateway`], [`control`]
+//! and `authority` never use one another (`tests/architecture.rs` holds that).
 //!
 //! - **Pure core**, [`definition`] [`token`] [`policy`] [`snapshot`]: no sockets, no clock (`now` is an argument), no
 //!   environment, no async.
 //! - **Data plane**, [`net`] [`gateway`]: the only async code on a request's path. Reads one snapshot once per request.
 //! - **Control loop**, [`control`]: may be slow, may do I/O, never on a request's path. The single writer of snapshots.
+//! - **Authority**, `authority` (a cargo feature): the embedded authorization server. Never on a request's path through the
+//!   gateway; what it knows reaches the others through [`app`].
 //! - **Rim**, [`config`] [`app`] [`cli`]: files, environment, threads, signals. [`telemetry`] is what all may count with.
 //!
 //! # What always holds
@@ -30,8 +32,9 @@
 //! - Every wait has a deadline, every buffer a limit, and no metric a label that a client chose.
 //!
 //! # What is deliberately not here
-//! Tokens outside of the `Authorization` header; rewriting of paths; authentication that is optional; expressions and
-//! plugins; secrets in the configuration file; an admin endpoint that changes anything; `unsafe`.
+//! Tokens in bodies, and outside of the `Authorization` header unless an API asks for it; rewriting of paths;
+//! authentication that is optional; expressions and plugins; secrets in the configuration file; an admin endpoint that
+//! changes anything but what is revoked; `unsafe`.
 
 pub mod definition;
 pub mod token;
