@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 
-use super::harness::authority_process::{call, folder, free_address, identifiers, managed, token};
+use super::harness::authority_process::{call, folder, free_address, gently, identifiers, managed, token};
 use super::harness::{AuthorityProcess, Client, PostgresServer, eventually, gateway};
 
 const ROUNDS: usize = 20;
@@ -54,7 +54,7 @@ fn nothing_acknowledged_is_lost(store: &str, files: &[(&str, &str)]) {
     for (name, text) in files {
         folder.write(name, text);
     }
-    let (mut process, credentials) = AuthorityProcess::start_first(gateway::binary(), &folder, address);
+    let (mut process, credentials) = AuthorityProcess::start_first(gently(), &folder, address);
     let token = token(address, &credentials, &format!("http://{address}/api/v2/"));
     let written = Written::default();
     for round in 1..=ROUNDS {

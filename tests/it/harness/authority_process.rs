@@ -55,7 +55,7 @@ impl AuthorityProcess {
     /// Starts with a configuration, whose authority listens on this address, and waits until it answers.
     #[track_caller]
     pub(crate) fn start(folder: &Folder, address: SocketAddr) -> Self {
-        Self::start_by(binary(), folder, address).0
+        Self::start_by(gently(), folder, address).0
     }
 
     /// The same for the first time: with the credentials that are shown then.
@@ -196,4 +196,12 @@ pub(crate) fn identifiers(address: SocketAddr, token: &str) -> std::collections:
         }
     }
     found
+}
+
+/// The binary, behind all other tests: what is killed twenty times over works hard, and those that look at how long
+/// something takes run beside it.
+pub(crate) fn gently() -> Command {
+    let mut command = Command::new("nice");
+    command.args(["-n", "15"]).arg(binary().get_program());
+    command
 }
