@@ -116,9 +116,11 @@ def main():
         grants = json.loads(command("grant", "list", "--app", app["client_id"], "--output", "json").stdout)
         checks.check("the grant", len(grants) == 1 and grants[0]["scope"] == ["read:items"], grants)
 
-        before = Api.seen
         command("permission", "delete", API, "read:items")
         checks.check("a permission that is gone opens nothing", until(lambda: status(url, token)[0] == 403))
+        # Until it was in force, requests still went on.
+        before = Api.seen
+        checks.check("also the next time", status(url, token)[0] == 403)
         checks.check("and nothing reached the API", Api.seen == before)
         grants = json.loads(command("grant", "list", "--app", app["client_id"], "--output", "json").stdout)
         checks.check("it is gone from the grant", grants[0]["scope"] == [], grants)
