@@ -71,6 +71,21 @@ pub enum FetchError {
     Protocol,
 }
 
+impl FetchError {
+    /// One word, for the `result` of a metric.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::TimedOut | Self::Connect(ConnectError::TimedOut) => "timeout",
+            Self::Connect(ConnectError::Tls(_)) => "tls",
+            Self::Connect(_) => "connect",
+            Self::Status(_) => "status",
+            Self::TooLarge => "too_large",
+            Self::BadAddress | Self::Insecure => "address",
+            Self::Encoded | Self::Protocol => "protocol",
+        }
+    }
+}
+
 impl Fetcher {
     /// `timeout` is for one fetch from connect to last byte; 2 s of it at most for the connect. Without `tls` an https
     /// address fails.

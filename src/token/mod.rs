@@ -36,7 +36,7 @@ pub use introspection::{
 pub use json::{Json, JsonError, Number};
 pub use jwe::{
     DecryptionKey, DecryptionKeys, Encryption, KeyFault, MAX_DECRYPTION_KEYS, OpenedToken, SealedToken,
-    Unencrypted, public_thumbprint,
+    Unencrypted, public_rsa_key, public_thumbprint,
 };
 pub use jwk::{JwksError, KeySet, SkippedKey, WhySkipped};
 pub use jws::{Jws, MalformedJws};

@@ -12,7 +12,7 @@ use aws_lc_rs::signature::{
 
 use super::fault::Fault;
 use crate::authority::model::{Client, ClientAuthentication, Credential, Tenant};
-use crate::authority::signing::read_public_key;
+use crate::token::public_rsa_key;
 use crate::token::{Json, Jws, Number, Proof, ProofDesk, ProofError, Thumbprint, UnixSeconds};
 
 /// `client_assertion_type`
@@ -103,7 +103,7 @@ impl<'a> Assertion<'a> {
                     && is_in_use(client, credential, now)
             })
             .any(|credential| {
-                read_public_key(credential.pem.as_bytes()).is_some_and(|key| {
+                public_rsa_key(credential.pem.as_bytes()).is_some_and(|key| {
                     UnparsedPublicKey::new(parameters, key.as_ref())
                         .verify(self.jws.signing_input, &self.jws.signature)
                         .is_ok()

@@ -14,9 +14,9 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::SigningError;
-use super::public::read_public_key;
 use crate::authority::ids;
 use crate::definition::{EncryptionAlg, EncryptionKey};
+use crate::token::public_rsa_key;
 
 /// Encrypts a compact JWS with A256GCM, the content key wrapped for `key`.
 ///
@@ -54,7 +54,7 @@ pub(crate) fn encrypt(token: &str, key: &EncryptionKey) -> Result<String, Signin
 }
 
 fn recipient(key: &EncryptionKey) -> Option<OaepPublicEncryptingKey> {
-    let public = read_public_key(key.pem.as_deref()?.as_bytes())?;
+    let public = public_rsa_key(key.pem.as_deref()?.as_bytes())?;
     let der = AsDer::<PublicKeyX509Der<'_>>::as_der(&public).ok()?;
     let public = PublicEncryptingKey::from_der(der.as_ref()).ok()?;
     OaepPublicEncryptingKey::new(public).ok()

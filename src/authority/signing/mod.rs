@@ -5,7 +5,6 @@
 
 mod encrypt;
 mod keys;
-mod public;
 mod publish;
 
 use std::collections::HashMap;
@@ -25,7 +24,6 @@ use crate::definition::SigningAlg;
 pub(crate) use encrypt::encrypt;
 pub use keys::KeyFault;
 pub(crate) use keys::{generate, revoke, rotate};
-pub(crate) use public::read_public_key;
 pub(crate) use publish::jwks;
 
 /// Parsed keys by `kid`: parsing one costs as much as a few signatures.

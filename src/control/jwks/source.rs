@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::control::{JwksSettings, KeySource};
-use crate::net::{ClientTls, ConnectError, FetchError, Fetched, Fetcher};
+use crate::net::{ClientTls, FetchError, Fetched, Fetcher};
 use crate::token::{JwksError, KeySet, SkippedKey, oauth_metadata_address, openid_metadata_address};
 
 /// Gets key sets.
@@ -179,15 +179,7 @@ impl KeyFault {
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::DiscoveryDocument | Self::OtherIssuer => "discovery",
-            Self::Discovery(error) | Self::Fetch(error) => match error {
-                FetchError::TimedOut | FetchError::Connect(ConnectError::TimedOut) => "timeout",
-                FetchError::Connect(ConnectError::Tls(_)) => "tls",
-                FetchError::Connect(_) => "connect",
-                FetchError::Status(_) => "status",
-                FetchError::TooLarge => "too_large",
-                FetchError::BadAddress | FetchError::Insecure => "address",
-                FetchError::Encoded | FetchError::Protocol => "protocol",
-            },
+            Self::Discovery(error) | Self::Fetch(error) => error.label(),
             Self::Trust(_) => "tls",
             Self::File(..) => "file",
             Self::FileTooLarge(_) => "too_large",

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::definition::Secret;
 use crate::gateway::service::unix_now;
-use crate::net::{ClientTls, ConnectError, FetchError, Fetched, Fetcher};
+use crate::net::{ClientTls, FetchError, Fetched, Fetcher};
 use crate::snapshot::{ClientAuthentication, IntrospectionEndpoint};
 use crate::token::{
     AnswerFault, AssertionKey, IntrospectionAnswer, oauth_metadata_address, openid_metadata_address,
@@ -139,15 +139,7 @@ impl QuestionFault {
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::DiscoveryDocument | Self::NoEndpoint => "discovery",
-            Self::Discovery(error) | Self::Fetch(error) => match error {
-                FetchError::TimedOut | FetchError::Connect(ConnectError::TimedOut) => "timeout",
-                FetchError::Connect(ConnectError::Tls(_)) => "tls",
-                FetchError::Connect(_) => "connect",
-                FetchError::Status(_) => "status",
-                FetchError::TooLarge => "too_large",
-                FetchError::BadAddress | FetchError::Insecure => "address",
-                FetchError::Encoded | FetchError::Protocol => "protocol",
-            },
+            Self::Discovery(error) | Self::Fetch(error) => error.label(),
             Self::Credentials(_) | Self::Signing => "credentials",
             Self::Signed | Self::NotJson => "media_type",
             Self::Answer(AnswerFault::TooLarge) => "too_large",

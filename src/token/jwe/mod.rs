@@ -25,7 +25,7 @@ use alg::{ContentAlg, KeyAlg};
 use content::Content;
 use key::{Agreement, Curve};
 pub use key::{DecryptionKey, KeyFault};
-pub use thumbprint::public_thumbprint;
+pub use thumbprint::{public_rsa_key, public_thumbprint};
 
 /// The most keys of an API: a token without `kid` is tried with each, at one private-key operation per key.
 pub const MAX_DECRYPTION_KEYS: usize = 4;

@@ -12,8 +12,13 @@ use rustls_pki_types::pem::{PemObject, SectionKind};
 /// The RFC 7638 thumbprint of the RSA key in a PEM public key (SPKI) or certificate; `None` where there is
 /// none.
 pub fn public_thumbprint(pem: &[u8]) -> Option<Box<str>> {
+    rsa_thumbprint(&public_rsa_key(pem)?)
+}
+
+/// The RSA key in a PEM public key (SPKI) or certificate; `None` where there is none.
+pub fn public_rsa_key(pem: &[u8]) -> Option<PublicKey> {
     let (kind, der) = <(SectionKind, Vec<u8>)>::from_pem_slice(pem).ok()?;
-    let public = match kind {
+    let key = match kind {
         SectionKind::PublicKey => PublicKey::from_der(&der),
         SectionKind::Certificate => {
             let certificate = CertificateDer::from(der);
@@ -22,7 +27,7 @@ pub fn public_thumbprint(pem: &[u8]) -> Option<Box<str>> {
         }
         _ => return None,
     };
-    rsa_thumbprint(&public.ok()?)
+    key.ok()
 }
 
 pub(super) fn rsa_thumbprint(key: &PublicKey) -> Option<Box<str>> {
