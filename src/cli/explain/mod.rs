@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::HOST;
 use http::request::Parts;
@@ -178,7 +178,7 @@ fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snaps
             issuer.clone(),
             IssuerKeys {
                 keys,
-                misses: KeyMisses::new(Duration::from_secs(30)),
+                misses: KeyMisses::unchanging(),
             },
         )
     };

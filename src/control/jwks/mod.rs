@@ -201,6 +201,10 @@ impl KeyTask {
 
     fn stale_at(&self) -> Option<Instant> {
         self.current.as_ref()?;
+        // What stands in the configuration is not fetched again, so nothing confirms it: it stands there.
+        if self.pace.kind == PaceKind::Inline {
+            return None;
+        }
         self.confirmed.get()?.checked_add(self.pace.max_stale)
     }
 

@@ -13,9 +13,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use crate::control::IssuerSettings;
 use crate::control::health::{Known, Servers, fill_in};
 use crate::control::jwks::Confirmed;
+use crate::control::{IssuerSettings, KeySource};
 use crate::snapshot::handoff::{KeyMisses, Publisher};
 use crate::snapshot::{CompileFault, CompileSettings, IssuerKeys, Plan, Snapshot, compile};
 use crate::telemetry::{Metrics, Readiness};
@@ -201,7 +201,11 @@ impl State {
         });
         IssuerKeys {
             keys: trusted_alike.and_then(|issuer| issuer.keys.keys.clone()),
-            misses: KeyMisses::new(settings.jwks.cooldown),
+            misses: match settings.source {
+                // Other keys in a configuration are another source: what was read before is not carried over.
+                Some(KeySource::Inline(_)) => KeyMisses::unchanging(),
+                _ => KeyMisses::new(settings.jwks.cooldown),
+            },
         }
     }
 
