@@ -7,10 +7,11 @@
 mod source;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::clock::unix_now;
 use crate::control::reconcile::KeyReports;
 use crate::control::{IssuerSettings, KeySource};
 use crate::snapshot::handoff::{FetchCause, KeyMisses};
@@ -267,11 +268,6 @@ pub(super) fn jittered(duration: Duration) -> Duration {
     // Without randomness there is no jitter; nothing else is lost.
     let _ = getrandom::fill(&mut random);
     duration.mul_f64(0.9 + 0.2 * f64::from(random[0]) / 255.0)
-}
-
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// A server that asks for less is not asked more often than this, unless the configured TTL is shorter.

@@ -8,11 +8,12 @@ mod issuer;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use crate::clock::unix_now;
 use crate::control::health::{Known, Servers, fill_in};
 use crate::control::jwks::Confirmed;
 use crate::control::{IssuerSettings, KeySource};
@@ -299,8 +300,7 @@ impl State {
     }
 
     fn reloaded(&self) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        let now = unix_now();
         self.settings.metrics.config_last_reload_successful.set(1);
         self.settings
             .metrics
