@@ -2,28 +2,30 @@
 
 #[cfg(feature = "authority")]
 mod authority;
+mod anything;
+mod definitions;
 mod encryption;
 mod faults;
-mod routes;
-mod proofs;
-mod definitions;
-mod anything;
 mod introspection;
 mod issuers;
 mod listeners;
-mod tokens;
+mod proofs;
 mod revocations;
+mod routes;
+mod tokens;
+
+use std::collections::HashMap;
+use std::io;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use proptest::prelude::*;
 
 use super::*;
 use crate::control::KeySource;
 use crate::policy::{Conditions, Machines, Mode, OnExpiry, PathForm, RequirementPlan, StepUp, Upgrade};
 use crate::snapshot::{Preflight, ServerAddress, TokenForwarding};
 use crate::telemetry::AccessLogOutput;
-use proptest::prelude::*;
-use std::collections::HashMap;
-use std::io;
-use std::num::NonZeroUsize;
-use std::time::Duration;
 
 const ISSUER: &str = "https://tenant.eu.auth0.com/";
 const ITEMS: &str =
