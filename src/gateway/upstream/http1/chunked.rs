@@ -221,6 +221,32 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_was_cut_into_chunks_comes_out(
+            chunks in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 1..300), 0..8),
+            piece in 1_usize..400,
+        ) {
+            let mut body = Vec::new();
+            for chunk in &chunks {
+                body.extend_from_slice(format!("{:X};x=1\r\n", chunk.len()).as_bytes());
+                body.extend_from_slice(chunk);
+                body.extend_from_slice(b"\r\n");
+            }
+            body.extend_from_slice(b"0\r\nx: 1\r\n\r\n");
+            let expected = (chunks.concat(), vec!["x=1".to_owned()]);
+            proptest::prop_assert_eq!(taken(&body, piece), Ok(Some(expected)));
+        }
+
+        #[test]
+        fn whatever_comes_ends(body in "([0-9a-f]{0,2}[\r\n;x:]{0,3}){0,40}", piece in 1_usize..9) {
+            if let Ok(Some((data, _))) = taken(body.as_bytes(), piece) {
+                proptest::prop_assert!(data.len() < body.len());
+                proptest::prop_assert_eq!(taken(body.as_bytes(), body.len()).map(|found| found.map(|found| found.0)), Ok(Some(data)));
+            }
+        }
+    }
+
     #[test]
     fn what_nobody_needs_is_bounded() {
         let long = [&b"5;"[..], &vec![b'x'; MAX_LINE]].concat();

@@ -27,7 +27,7 @@ use crate::gateway::request_body::RequestBody;
 use crate::net::UpstreamStream;
 use chunked::{BadChunk, Chunked, Part};
 use request::{Output, Upload, write_head};
-use response::{Final, Framing, Head};
+use response::{Final, Framing, Head, Room};
 
 /// Read at once, at first; and once a read has filled that.
 const READ: usize = 8 << 10;
@@ -53,6 +53,7 @@ struct Wire {
     upload: Upload,
     input: BytesMut,
     download: Download,
+    room: Room,
     /// May be used again after this response.
     is_kept: bool,
     /// A read has filled what there was room for.
@@ -118,6 +119,7 @@ impl Connection {
             upload: Upload::Over,
             input: BytesMut::new(),
             download: Download::Over,
+            room: Room::default(),
             is_kept: true,
             is_busy: false,
             interim: (0, 0),
@@ -255,7 +257,10 @@ impl Wire {
                 return Err(request);
             }
         }
-        self.upload = Upload::of(request);
+        let (upload, mut fields) = Upload::of(request);
+        fields.clear();
+        self.room.fields = fields;
+        self.upload = upload;
         self.download = Download::Head(is_of_head);
         self.is_busy = false;
         self.interim = (0, 0);
@@ -297,7 +302,7 @@ impl Wire {
             let head = if self.input.is_empty() {
                 None
             } else {
-                response::read(&mut self.input, is_of_head)?
+                response::read(&mut self.input, &mut self.room, is_of_head)?
             };
             match head {
                 Some(Head::Final(head)) => return Poll::Ready(Ok(self.begin(head))),
@@ -384,10 +389,10 @@ impl Wire {
         if self.input.capacity() - self.input.len() < wanted / 2 {
             self.input.reserve(wanted);
         }
-        let room = self.input.capacity() - self.input.len();
+        let space = self.input.capacity() - self.input.len();
         let read = pin!(self.stream.read_buf(&mut self.input));
         let count = ready!(read.poll(cx)).map_err(|error| Broken::Io(error.kind()))?;
-        self.is_busy = count == room;
+        self.is_busy = count == space;
         Poll::Ready(Ok(count))
     }
 }

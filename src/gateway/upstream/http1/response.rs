@@ -49,14 +49,22 @@ pub(super) enum Framing {
 }
 
 /// Where the name and the value of a field are in a head.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Place {
     name: (usize, usize),
     value: (usize, usize),
 }
 
+/// Room that is used again for each head of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// Empty: that of a request which has gone becomes that of its response.
+    pub(super) fields: HeaderMap,
+    places: Vec<Place>,
+}
+
 /// Takes a head off the input; `None` where more has to be read first. `is_of_head`: the request was `HEAD`.
-pub(super) fn read(input: &mut BytesMut, is_of_head: bool) -> Result<Option<Head>, Broken> {
+pub(super) fn read(input: &mut BytesMut, room: &mut Room, is_of_head: bool) -> Result<Option<Head>, Broken> {
     let mut parsed = httparse::Response::new(&mut []);
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let parsing = httparse::ParserConfig::default();
@@ -78,17 +86,15 @@ pub(super) fn read(input: &mut BytesMut, is_of_head: bool) -> Result<Option<Head
         let start = part.as_ptr().addr() - begin;
         (start, start + part.len())
     };
-    let mut places = [Place::default(); MAX_FIELDS];
-    let count = parsed.headers.len();
-    for (field, into) in parsed.headers.iter().zip(&mut places) {
-        *into = Place {
-            name: place(field.name.as_bytes()),
-            value: place(field.value),
-        };
-    }
+    room.places.clear();
+    room.places.extend(parsed.headers.iter().map(|field| Place {
+        name: place(field.name.as_bytes()),
+        value: place(field.value),
+    }));
     let head = input.split_to(length).freeze();
-    let mut fields = HeaderMap::with_capacity(count);
-    for Place { name, value } in places.iter().take(count) {
+    let mut fields = std::mem::take(&mut room.fields);
+    fields.reserve(room.places.len());
+    for Place { name, value } in &room.places {
         let name = head.get(name.0..name.1).unwrap_or_default();
         let name = HeaderName::from_bytes(name).map_err(|_| Broken::Head)?;
         let value = HeaderValue::from_maybe_shared(head.slice(value.0..value.1)).map_err(|_| Broken::Head)?;
@@ -183,7 +189,7 @@ mod tests {
     use super::*;
 
     fn of(head: &str) -> Result<Option<Final>, Broken> {
-        match read(&mut BytesMut::from(head), false)? {
+        match read(&mut BytesMut::from(head), &mut Room::default(), false)? {
             Some(Head::Final(head)) => Ok(Some(head)),
             None => Ok(None),
             Some(other) => panic!("{other:?}"),
@@ -196,11 +202,14 @@ mod tests {
         let end = whole.len() - 5;
         for length in 0..end {
             let mut input = BytesMut::from(&whole[..length]);
-            assert!(read(&mut input, false).unwrap().is_none(), "{length}");
+            assert!(
+                read(&mut input, &mut Room::default(), false).unwrap().is_none(),
+                "{length}"
+            );
             assert_eq!(input, whole[..length], "nothing is taken");
         }
         let mut input = BytesMut::from(whole);
-        let Some(Head::Final(found)) = read(&mut input, false).unwrap() else {
+        let Some(Head::Final(found)) = read(&mut input, &mut Room::default(), false).unwrap() else {
             panic!("no response")
         };
         assert_eq!(input, "hello");
@@ -252,7 +261,7 @@ mod tests {
             ),
         ] {
             let mut input = BytesMut::from(format!("HTTP/{head}\r\n\r\n").as_bytes());
-            let Some(Head::Final(found)) = read(&mut input, of_head).unwrap() else {
+            let Some(Head::Final(found)) = read(&mut input, &mut Room::default(), of_head).unwrap() else {
                 panic!("{head}")
             };
             let found_end = match found.framing {
@@ -301,8 +310,11 @@ mod tests {
             "HTTP/1.1 100 Continue\r\nx: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nlink: </b>\r\n\
              keep-alive: 1\r\ncontent-length: 7\r\nconnection: x-own\r\nx-own: 1\r\n\r\nHTTP/1.1 200",
         );
-        assert!(matches!(read(&mut input, false), Ok(Some(Head::Continue))));
-        let Ok(Some(Head::Interim(status, fields, _))) = read(&mut input, false) else {
+        assert!(matches!(
+            read(&mut input, &mut Room::default(), false),
+            Ok(Some(Head::Continue))
+        ));
+        let Ok(Some(Head::Interim(status, fields, _))) = read(&mut input, &mut Room::default(), false) else {
             panic!("no interim answer")
         };
         assert_eq!(status, 103);
@@ -311,6 +323,6 @@ mod tests {
             .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
             .collect();
         assert_eq!(links, [("link", "</a>"), ("link", "</b>")]);
-        assert!(matches!(read(&mut input, false), Ok(None)));
+        assert!(matches!(read(&mut input, &mut Room::default(), false), Ok(None)));
     }
 }
