@@ -128,8 +128,8 @@ fn trailers(input: &mut BytesMut) -> Result<Option<Part>, BadChunk> {
     };
     let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadChunk)?;
-        let value = HeaderValue::from_bytes(field.value).map_err(|_| BadChunk)?;
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_invalid| BadChunk)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_invalid| BadChunk)?;
         trailers.append(name, value);
     }
     input.advance(length);
@@ -140,8 +140,11 @@ fn trailers(input: &mut BytesMut) -> Result<Option<Part>, BadChunk> {
 mod tests {
     use super::*;
 
-    /// What a body in pieces of this size is taken for: its data and trailers; `None` where it has not ended.
-    fn taken(body: &[u8], piece: usize) -> Result<Option<(Vec<u8>, Vec<String>)>, BadChunk> {
+    /// Data and trailers.
+    type Taken = (Vec<u8>, Vec<String>);
+
+    /// What a body in pieces of this size is taken for; `None` where it has not ended.
+    fn taken(body: &[u8], piece: usize) -> Result<Option<Taken>, BadChunk> {
         let (mut chunked, mut input, mut data) = (Chunked::new(), BytesMut::new(), Vec::new());
         for piece in body.chunks(piece) {
             input.extend_from_slice(piece);

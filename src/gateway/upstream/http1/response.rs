@@ -94,10 +94,13 @@ pub(super) fn read(input: &mut BytesMut, room: &mut Room, is_of_head: bool) -> R
     let head = input.split_to(length).freeze();
     let mut fields = std::mem::take(&mut room.fields);
     fields.reserve(room.places.len());
+    let mut said = Said::default();
     for Place { name, value } in &room.places {
         let name = head.get(name.0..name.1).unwrap_or_default();
-        let name = HeaderName::from_bytes(name).map_err(|_| Broken::Head)?;
-        let value = HeaderValue::from_maybe_shared(head.slice(value.0..value.1)).map_err(|_| Broken::Head)?;
+        let name = HeaderName::from_bytes(name).map_err(|_invalid| Broken::Head)?;
+        let value =
+            HeaderValue::from_maybe_shared(head.slice(value.0..value.1)).map_err(|_invalid| Broken::Head)?;
+        said.note(&name, value.as_bytes())?;
         fields.append(name, value);
     }
     match status.as_u16() {
@@ -112,8 +115,8 @@ pub(super) fn read(input: &mut BytesMut, room: &mut Room, is_of_head: bool) -> R
         }
         _ => {}
     }
-    let framing = framing(&fields, status, is_http11, is_of_head)?;
-    let is_kept = is_http11 && !matches!(framing, Framing::Close | Framing::Switched) && !says_close(&fields);
+    let framing = said.framing(status, is_http11, is_of_head)?;
+    let is_kept = is_http11 && !matches!(framing, Framing::Close | Framing::Switched) && !said.closes;
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = fields;
@@ -127,60 +130,59 @@ pub(super) fn read(input: &mut BytesMut, room: &mut Room, is_of_head: bool) -> R
     })))
 }
 
-/// Where the body of a response ends (RFC 9112 section 6.3).
-fn framing(
-    fields: &HeaderMap,
-    status: StatusCode,
-    is_http11: bool,
-    is_of_head: bool,
-) -> Result<Framing, Broken> {
-    let length = content_length(fields)?;
-    let is_chunked = is_chunked(fields)?;
-    // Such a response has been put together by hand, or by two who do not agree.
-    if is_chunked && (length.is_some() || !is_http11) {
-        return Err(Broken::Head);
-    }
-    Ok(match status {
-        StatusCode::SWITCHING_PROTOCOLS => Framing::Switched,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Framing::Length(0),
-        _ if is_of_head => Framing::Length(0),
-        _ if is_chunked => Framing::Chunked(Chunked::new()),
-        _ => length.map_or(Framing::Close, Framing::Length),
-    })
+/// What the fields say of the message itself.
+#[derive(Debug, Default)]
+struct Said {
+    /// Said more than once it has to be the same each time, and alone each time.
+    length: Option<u64>,
+    is_chunked: bool,
+    closes: bool,
 }
 
-fn is_chunked(fields: &HeaderMap) -> Result<bool, Broken> {
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(false),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
-        _ => Err(Broken::Head),
+impl Said {
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Broken> {
+        if *name == CONTENT_LENGTH {
+            let length = number(value).ok_or(Broken::Head)?;
+            if self.length.is_some_and(|other| other != length) {
+                return Err(Broken::Head);
+            }
+            self.length = Some(length);
+        } else if *name == TRANSFER_ENCODING {
+            // Another coding would be lost on the way.
+            if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Broken::Head);
+            }
+            self.is_chunked = true;
+        } else if *name == CONNECTION {
+            let mut options = value.split(|byte| *byte == b',');
+            self.closes |= options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+        }
+        Ok(())
     }
-}
 
-/// Said more than once it has to be the same each time, and alone each time.
-fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Broken> {
-    let mut found = None;
-    for value in fields.get_all(CONTENT_LENGTH) {
-        let digits = value.as_bytes();
-        if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+    /// Where the body ends (RFC 9112 section 6.3).
+    fn framing(&self, status: StatusCode, is_http11: bool, is_of_head: bool) -> Result<Framing, Broken> {
+        // Such a response has been put together by hand, or by two who do not agree.
+        if self.is_chunked && (self.length.is_some() || !is_http11) {
             return Err(Broken::Head);
         }
-        let length = digits
+        Ok(match status {
+            StatusCode::SWITCHING_PROTOCOLS => Framing::Switched,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Framing::Length(0),
+            _ if is_of_head => Framing::Length(0),
+            _ if self.is_chunked => Framing::Chunked(Chunked::new()),
+            _ => self.length.map_or(Framing::Close, Framing::Length),
+        })
+    }
+}
+
+/// Nothing but digits, and not too many.
+fn number(digits: &[u8]) -> Option<u64> {
+    let is_number = !digits.is_empty() && digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit);
+    is_number.then(|| {
+        digits
             .iter()
-            .fold(0_u64, |length, digit| length * 10 + u64::from(digit - b'0'));
-        if found.is_some_and(|other| other != length) {
-            return Err(Broken::Head);
-        }
-        found = Some(length);
-    }
-    Ok(found)
-}
-
-fn says_close(fields: &HeaderMap) -> bool {
-    fields.get_all(CONNECTION).iter().any(|value| {
-        let mut options = value.as_bytes().split(|byte| *byte == b',');
-        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+            .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
     })
 }
 
