@@ -18,7 +18,6 @@ mod management;
 mod oauth;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use self::http::{Answer, Request, serve_authority};
 pub use bootstrap::{Administrator, BootstrapError};
@@ -29,6 +28,7 @@ pub use signing::KeyFault;
 pub use state::{State, WriteError};
 pub use store::{PostgresAddress, SealingKey, Store, StoreAddress, StoreError};
 
+use crate::clock::unix_now;
 use crate::telemetry::Metrics;
 use bootstrap::First;
 use model::{Draft, KeyRecord, KeyState};
@@ -164,9 +164,4 @@ fn open_error(error: WriteError<std::convert::Infallible>) -> OpenError {
 /// Every permission of the Management API.
 fn management_scopes() -> impl Iterator<Item = &'static str> {
     management::SCOPES.into_iter()
-}
-
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
