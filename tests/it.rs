@@ -163,3 +163,7 @@ mod authority_crash;
 #[cfg(feature = "authority")]
 #[path = "it/authority_replicas.rs"]
 mod authority_replicas;
+
+#[cfg(not(feature = "authority"))]
+#[path = "it/without_authority.rs"]
+mod without_authority;
