@@ -167,3 +167,7 @@ mod authority_replicas;
 #[cfg(not(feature = "authority"))]
 #[path = "it/without_authority.rs"]
 mod without_authority;
+
+#[cfg(feature = "authority")]
+#[path = "it/secrets.rs"]
+mod secrets;
