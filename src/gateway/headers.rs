@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
 use super::client::{Provenance, X_REQUEST_ID};
+use super::outgoing::Added;
 use super::places::Taken;
 use super::request_id::RequestId;
 use super::sanitize::host_value;
@@ -93,7 +94,8 @@ pub(super) fn connection_is_sound(fields: &HeaderMap) -> bool {
     })
 }
 
-/// Makes the head of a client's request that of the upstream request. Returns what the answer needs for it.
+/// Makes the head of a client's request that of the upstream request, but for what is added to it. Returns also what the
+/// answer needs for it.
 pub(super) fn to_upstream(
     parts: &mut Parts,
     snapshot: &Snapshot,
@@ -101,7 +103,7 @@ pub(super) fn to_upstream(
     permit: &Permit,
     source: &Provenance,
     request_id: &RequestId,
-) -> Option<Box<Taken>> {
+) -> (Option<Box<Taken>>, Added) {
     let wants_trailers = parts
         .headers
         .get(TE)
@@ -140,13 +142,14 @@ pub(super) fn to_upstream(
         fields.insert(TE, TRAILERS);
         fields.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    fields.insert(VIA, via);
-    source.write(fields);
-    fields.insert(X_REQUEST_ID, request_id.value());
+    let mut added = Added::new();
+    added.push(VIA, via);
+    source.write(fields, &mut added);
+    added.push(X_REQUEST_ID, request_id.value());
     if let Some(principal) = permit.principal() {
-        insert_identity(fields, target, principal);
+        add_identity(&mut added, target, principal);
     }
-    taken
+    (taken, added)
 }
 
 /// Makes the head of an upstream's response that of ours.
@@ -206,11 +209,12 @@ fn remove_where(fields: &mut HeaderMap, is_gone: impl Fn(&HeaderName) -> bool) {
     }
 }
 
-fn insert_identity(fields: &mut HeaderMap, target: &Target, principal: &Principal) {
+/// What a client sent in these fields is gone: they are reserved.
+fn add_identity(added: &mut Added, target: &Target, principal: &Principal) {
     for header in &target.identity_headers {
         let value = principal.claim(&header.claim).and_then(claim_value);
         if let Some(value) = value {
-            fields.insert(header.name.clone(), value);
+            added.push(header.name.clone(), value);
         }
     }
 }

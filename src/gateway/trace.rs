@@ -6,6 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::hex;
+use super::outgoing::Added;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -54,11 +55,12 @@ impl Trace {
     }
 
     /// Tells the upstream, where that is not said already. State that belongs to no trace goes (section 3.3).
-    pub(super) fn write(&self, fields: &mut HeaderMap) {
+    pub(super) fn write(&self, fields: &mut HeaderMap, added: &mut Added) {
         if self.is_begun_here {
             fields.remove(TRACESTATE);
+            fields.remove(TRACEPARENT);
             if let Ok(parent) = HeaderValue::from_bytes(&self.parent) {
-                fields.insert(TRACEPARENT, parent);
+                added.push(TRACEPARENT, parent);
             }
         }
     }
@@ -101,7 +103,9 @@ mod tests {
             next += 2;
             next
         });
-        trace.write(&mut fields);
+        let mut added = Added::new();
+        trace.write(&mut fields, &mut added);
+        added.merge_into(&mut fields);
         (trace, fields)
     }
 
