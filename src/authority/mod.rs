@@ -18,6 +18,7 @@ mod management;
 mod oauth;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use self::http::{Answer, Request, serve_authority};
 pub use bootstrap::{Administrator, BootstrapError};
@@ -147,6 +148,26 @@ impl Authority {
         Ok(())
     }
 
+    /// Removes from the store what nobody can use any more. Returns how much that was.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
+        oauth::sweep(&self.state, unix_now()).await
+    }
+
+    /// Sweeps for as long as the authority runs.
+    pub async fn keep_clean(&self) {
+        loop {
+            match self.sweep().await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "removed logins whose refresh tokens have ended"),
+                Err(error) => tracing::warn!(%error, "cannot remove what has ended from the store"),
+            }
+            tokio::time::sleep(BETWEEN_SWEEPS).await;
+        }
+    }
+
     /// The hash of a new password of a user, in PHC form; `None` where there is too much to do at the moment.
     pub async fn hash_password(&self, password: zeroize::Zeroizing<String>) -> Option<String> {
         self.oauth.hash_password(password).await
@@ -165,3 +186,5 @@ fn open_error(error: WriteError<std::convert::Infallible>) -> OpenError {
 fn management_scopes() -> impl Iterator<Item = &'static str> {
     management::SCOPES.into_iter()
 }
+
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(3_600);

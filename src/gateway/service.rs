@@ -2,7 +2,6 @@
 //!
 //! A newcomer reads this file and `policy/decide.rs`, and knows the product.
 
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -313,11 +312,13 @@ impl Worker {
         let deadline = self.deadlines.after(waits.head, now);
         let call = asks.call_time.map(|time| self.deadlines.after(time, now));
         let to = (Rc::clone(&servers), chosen);
-        let forwarding = forward(permit, request, progress, to, connection, waits, deadline);
+        // In a box of its own: a future that is taken into another one has its room twice there.
+        let mut forwarding = Box::pin(forward(
+            permit, request, progress, to, connection, waits, deadline,
+        ));
         Serving::Later(Box::pin(async move {
-            let mut forwarding = pin!(forwarding);
             let forwarded = match &call {
-                None => forwarding.await,
+                None => forwarding.as_mut().await,
                 Some(call) => {
                     let in_time = call.limit(forwarding.as_mut()).await;
                     in_time.unwrap_or(Err(Failed::too_late(chosen)))
