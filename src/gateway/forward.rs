@@ -99,9 +99,7 @@ pub(super) fn forward(
             None => (chosen, Reason::UpstreamTimeout),
             Some(Sent { server, result }) => match result {
                 Ok((response, mut held)) => {
-                    if progress.is_some_and(|progress| progress.end.get() != RequestBodyEnd::Complete) {
-                        held.go_on_by_itself();
-                    }
+                    held.go_on_by_itself();
                     servers.answered(server);
                     return Ok(Forwarded {
                         response,

@@ -1,7 +1,7 @@
 //! Upstreams that are killed, hung, slow or lying: the client gets the right status or a body that visibly breaks off,
 //! the request is sent once, and nothing of it is found in the next response.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::harness::{Behaviour, DEADLINE, Gateway, Issuer, Upstream, eventually}
 fn gateway(issuer: &Issuer, url: &str, more: &str) -> Gateway {
     Gateway::start(&format!(
         "workers: 1
+limits: {{ body_bytes: 64MiB }}
 issuers: [{{ issuer: {issuer} }}]
 apis:
   - definition: {{ identifier: {ITEMS}, signing_alg: RS256 }}
@@ -378,6 +379,54 @@ fn an_answer_before_the_body_is_passed_on_and_ends_the_connection() {
         assert_eq!(upstream.requests(), 2 * n);
     }
     assert_eq!(upstream.broken(), 0, "no request was read as part of a body");
+}
+
+#[test]
+fn an_upload_goes_on_while_its_response_waits() {
+    const SIZE: usize = 16 << 20;
+    for framing in ["content-length", "transfer-encoding"] {
+        // Answers at the head of a request, reads the body only then, and ends its answer when it has all of it.
+        let upstream = Server::start(move |mut wire, _number| {
+            let mut stream = wire.stream().try_clone().unwrap();
+            if let Ok(Some(_)) = wire.within(DEADLINE).head() {
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nbe")
+                    .unwrap();
+                std::thread::park_timeout(Duration::from_millis(200));
+                let mut left = SIZE - wire.take_buffer().len();
+                let mut part = vec![0; 64 << 10];
+                while left > 0 {
+                    match stream.read(&mut part) {
+                        Ok(0) | Err(_) => return,
+                        Ok(count) => left = left.saturating_sub(count),
+                    }
+                }
+                stream.write_all(b"gun").unwrap();
+            }
+        });
+        let issuer = Issuer::start();
+        let gateway = gateway(&issuer, &format!("http://{}", upstream.address()), "");
+        let mut client = gateway.client();
+        // Reads nothing before it has sent everything.
+        if framing == "content-length" {
+            client.send(head("POST", "/p/upload", &[], Some(SIZE)));
+            client.send(vec![b'x'; SIZE]);
+        } else {
+            client.send(head(
+                "POST",
+                "/p/upload",
+                &[("transfer-encoding", "chunked")],
+                None,
+            ));
+            let chunk = [b"40000\r\n".as_slice(), &[b'x'; 0x40000], b"\r\n"].concat();
+            for _ in 0..SIZE / 0x40000 {
+                client.send(&chunk);
+            }
+            client.send(b"0\r\n\r\n");
+        }
+        let response = client.response_to("POST");
+        assert_eq!((response.status, &*response.text()), (200, "begun"), "{framing}");
+    }
 }
 
 #[test]

@@ -58,7 +58,7 @@ impl Held {
         }
     }
 
-    /// The request goes on while the response is there already: the one must not wait for the other.
+    /// What is left of the request goes on while the response is there already: the one must not wait for the other.
     pub(super) fn go_on_by_itself(&mut self) {
         if let Self::Http1(lease) = self {
             lease.connection.upload_by_itself();
