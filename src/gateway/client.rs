@@ -246,9 +246,9 @@ impl Provenance {
     }
 
     /// Tells the upstream: see [`Connection::write`].
-    pub(super) fn write(&self, fields: &mut HeaderMap, added: &mut Added) {
+    pub(super) fn write(&self, fields: &HeaderMap, added: &mut Added) {
         self.connection.write(&self.origin, fields, added);
-        self.trace.write(fields, added);
+        self.trace.write(added);
     }
 }
 

@@ -70,7 +70,7 @@ impl Waits {
 /// out of the future, which hyper moves about.
 pub(super) fn forward(
     _permit: Permit,
-    request: Outgoing,
+    request: Box<Outgoing>,
     request_progress: Option<Rc<RequestProgress>>,
     (servers, chosen): (Rc<Servers>, ServerId),
     client: Rc<client::Connection>,
@@ -78,8 +78,8 @@ pub(super) fn forward(
     deadline: Deadline,
 ) -> impl Future<Output = Result<Forwarded, Failed>> + use<> {
     let begun = match servers.get(chosen).and_then(|server| server.pool.ready()) {
-        Some(lease) => lease.send(request, Rc::clone(&client)).map_err(Box::new),
-        None => Err(Box::new(request)),
+        Some(lease) => lease.send(request, Rc::clone(&client)),
+        None => Err(request),
     };
     async move {
         let sending = pin!(async {

@@ -108,9 +108,12 @@ pub(super) fn to_upstream(
         .headers
         .get(TE)
         .is_some_and(|te| te.as_bytes() == b"trailers");
-    remove_hop_by_hop(&mut parts.headers);
-    remove_where(&mut parts.headers, |name| {
-        is_ours(name) || *name == EXPECT || snapshot.is_reserved(name)
+    remove(&mut parts.headers, |name| {
+        is_hop_by_hop(name)
+            || is_ours(name)
+            || *name == EXPECT
+            || snapshot.is_reserved(name)
+            || source.trace.replaces(name)
     });
     let taken = target
         .places
@@ -154,7 +157,7 @@ pub(super) fn to_upstream(
 
 /// Makes the head of an upstream's response that of ours.
 pub(super) fn to_client(fields: &mut HeaderMap) {
-    remove_hop_by_hop(fields);
+    remove(fields, is_hop_by_hop);
 }
 
 /// HTTP/2 has no `Host` and may split cookies (RFC 9113 sections 8.2.3 and 8.3.1).
@@ -182,7 +185,13 @@ fn to_origin_form(parts: &mut Parts) {
     }
 }
 
-fn remove_hop_by_hop(fields: &mut HeaderMap) {
+/// Removes what `Connection` names, and then what `is_gone` says, which is hop-by-hop fields above all.
+///
+/// Most heads have nothing to remove, so the names are looked at first.
+fn remove(fields: &mut HeaderMap, is_gone: impl Fn(&HeaderName) -> bool) {
+    if !fields.keys().any(&is_gone) {
+        return;
+    }
     if fields.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = fields
             .get_all(CONNECTION)
@@ -195,14 +204,10 @@ fn remove_hop_by_hop(fields: &mut HeaderMap) {
             fields.remove(name);
         }
     }
-    remove_where(fields, is_hop_by_hop);
+    remove_where(fields, is_gone);
 }
 
-/// Most heads have nothing to remove, so the names are looked at first.
 fn remove_where(fields: &mut HeaderMap, is_gone: impl Fn(&HeaderName) -> bool) {
-    if !fields.keys().any(&is_gone) {
-        return;
-    }
     let gone: Vec<HeaderName> = fields.keys().filter(|name| is_gone(name)).cloned().collect();
     for name in gone {
         fields.remove(name);
@@ -318,7 +323,7 @@ mod tests {
         fields.insert("x-own", HeaderValue::from_static("1"));
         fields.insert("x-kept", HeaderValue::from_static("1"));
         fields.insert(TE, HeaderValue::from_static("gzip"));
-        remove_hop_by_hop(&mut fields);
+        to_client(&mut fields);
         assert_eq!(
             fields.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
             ["x-kept"]

@@ -290,12 +290,11 @@ impl OpenSlot {
 
 impl Lease {
     /// Sends a request of this client, or gives it back where nothing of it was sent.
-    #[expect(clippy::result_large_err, reason = "the request goes on at once")]
     pub(super) fn send(
         mut self,
-        request: Outgoing,
+        request: Box<Outgoing>,
         client: Rc<client::Connection>,
-    ) -> Result<Sending, Outgoing> {
+    ) -> Result<Sending, Box<Outgoing>> {
         self.connection.send(request)?;
         Ok(Sending {
             lease: Some(self),

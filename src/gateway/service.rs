@@ -301,11 +301,11 @@ impl Worker {
         let pace = Pace::of(pause, &self.shared.settings.limits, reply.dialect);
         let (body, progress) = RequestBody::new(body, limit, pace, &self.deadlines, &view.snapshot);
         record.sent_to(&server.pool, progress.as_ref());
-        let request = Outgoing {
+        let request = Box::new(Outgoing {
             head: parts,
             added,
             body,
-        };
+        });
         let (waits, servers) = (Waits::of(route, target), Rc::clone(servers));
         let pause = route.idle_timeout.unwrap_or(target.idle_timeout);
         let now = Instant::now();

@@ -54,14 +54,17 @@ impl Trace {
         std::str::from_utf8(id).unwrap_or_default()
     }
 
-    /// Tells the upstream, where that is not said already. State that belongs to no trace goes (section 3.3).
-    pub(super) fn write(&self, fields: &mut HeaderMap, added: &mut Added) {
-        if self.is_begun_here {
-            fields.remove(TRACESTATE);
-            fields.remove(TRACEPARENT);
-            if let Ok(parent) = HeaderValue::from_bytes(&self.parent) {
-                added.push(TRACEPARENT, parent);
-            }
+    /// Whether a field that the client sent goes: what was no trace, and state that belongs to none (section 3.3).
+    pub(super) fn replaces(&self, name: &HeaderName) -> bool {
+        self.is_begun_here && (*name == TRACEPARENT || *name == TRACESTATE)
+    }
+
+    /// Tells the upstream, where that is not said already.
+    pub(super) fn write(&self, added: &mut Added) {
+        if self.is_begun_here
+            && let Ok(parent) = HeaderValue::from_bytes(&self.parent)
+        {
+            added.push(TRACEPARENT, parent);
         }
     }
 }
@@ -104,7 +107,15 @@ mod tests {
             next
         });
         let mut added = Added::new();
-        trace.write(&mut fields, &mut added);
+        let replaced: Vec<HeaderName> = fields
+            .keys()
+            .filter(|name| trace.replaces(name))
+            .cloned()
+            .collect();
+        for name in replaced {
+            fields.remove(name);
+        }
+        trace.write(&mut added);
         added.merge_into(&mut fields);
         (trace, fields)
     }

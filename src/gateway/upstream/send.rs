@@ -89,13 +89,12 @@ pub(in crate::gateway) async fn send(
 
 /// Sends to one server, and waits for a connection where there are too many.
 async fn send_to(
-    request: Box<Outgoing>,
+    mut request: Box<Outgoing>,
     server: &Rc<ServerPool>,
     servers: &Servers,
     connect_timeout: Duration,
     client: &Rc<client::Connection>,
 ) -> Result<(Response<()>, Held), Unsent> {
-    let mut request = request;
     let mut place: Option<(Waiting, Instant)> = None;
     loop {
         // Who comes later does not go before those who wait.
@@ -124,12 +123,11 @@ async fn send_to(
 }
 
 async fn send_http1(
-    request: Box<Outgoing>,
+    mut request: Box<Outgoing>,
     server: &Rc<ServerPool>,
     connect_timeout: Duration,
     client: &Rc<client::Connection>,
 ) -> Result<(Response<()>, Held), Unsent> {
-    let mut request = *request;
     while let Some(lease) = server.idle() {
         match lease.send(request, Rc::clone(client)) {
             Ok(sending) => return answer(sending).await,
@@ -138,12 +136,12 @@ async fn send_http1(
     }
     let lease = match server.connect(connect_timeout).await {
         Ok(lease) => lease,
-        Err(none) => return Err(Unsent::NoConnection(none, Box::new(request))),
+        Err(none) => return Err(Unsent::NoConnection(none, request)),
     };
     match lease.send(request, Rc::clone(client)) {
         Ok(sending) => answer(sending).await,
         // Closed before anything was sent: that is no connection either.
-        Err(request) => Err(Unsent::NoConnection(NoConnection::Failed, Box::new(request))),
+        Err(request) => Err(Unsent::NoConnection(NoConnection::Failed, request)),
     }
 }
 

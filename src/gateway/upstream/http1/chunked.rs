@@ -128,8 +128,8 @@ fn trailers(input: &mut BytesMut) -> Result<Option<Part>, BadChunk> {
     };
     let mut trailers = HeaderMap::with_capacity(fields.len());
     for field in fields {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadChunk)?;
-        let value = HeaderValue::from_bytes(field.value).map_err(|_| BadChunk)?;
+        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_invalid| BadChunk)?;
+        let value = HeaderValue::from_bytes(field.value).map_err(|_invalid| BadChunk)?;
         trailers.append(name, value);
     }
     input.advance(length);
@@ -140,8 +140,11 @@ fn trailers(input: &mut BytesMut) -> Result<Option<Part>, BadChunk> {
 mod tests {
     use super::*;
 
-    /// What a body in pieces of this size is taken for: its data and trailers; `None` where it has not ended.
-    fn taken(body: &[u8], piece: usize) -> Result<Option<(Vec<u8>, Vec<String>)>, BadChunk> {
+    /// Data and trailers.
+    type Taken = (Vec<u8>, Vec<String>);
+
+    /// What a body in pieces of this size is taken for; `None` where it has not ended.
+    fn taken(body: &[u8], piece: usize) -> Result<Option<Taken>, BadChunk> {
         let (mut chunked, mut input, mut data) = (Chunked::new(), BytesMut::new(), Vec::new());
         for piece in body.chunks(piece) {
             input.extend_from_slice(piece);
@@ -217,6 +220,32 @@ mod tests {
                     "{:?}",
                     body.escape_ascii().to_string()
                 );
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_was_cut_into_chunks_comes_out(
+            chunks in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 1..300), 0..8),
+            piece in 1_usize..400,
+        ) {
+            let mut body = Vec::new();
+            for chunk in &chunks {
+                body.extend_from_slice(format!("{:X};x=1\r\n", chunk.len()).as_bytes());
+                body.extend_from_slice(chunk);
+                body.extend_from_slice(b"\r\n");
+            }
+            body.extend_from_slice(b"0\r\nx: 1\r\n\r\n");
+            let expected = (chunks.concat(), vec!["x=1".to_owned()]);
+            proptest::prop_assert_eq!(taken(&body, piece), Ok(Some(expected)));
+        }
+
+        #[test]
+        fn whatever_comes_ends(body in "([0-9a-f]{0,2}[\r\n;x:]{0,3}){0,40}", piece in 1_usize..9) {
+            if let Ok(Some((data, _))) = taken(body.as_bytes(), piece) {
+                proptest::prop_assert!(data.len() < body.len());
+                proptest::prop_assert_eq!(taken(body.as_bytes(), body.len()).map(|found| found.map(|found| found.0)), Ok(Some(data)));
             }
         }
     }

@@ -152,17 +152,17 @@ fn write_field(name: &str, value: &[u8], bytes: &mut Vec<u8>) {
 }
 
 impl Upload {
-    /// The body of a request whose head is in the output.
-    pub(super) fn of(request: Outgoing) -> Self {
+    /// The body of a request whose head is in the output; and its fields, which are of no use any more.
+    pub(super) fn of(request: Outgoing) -> (Self, HeaderMap) {
         let Outgoing { head, body, .. } = request;
         if matches!(body, RequestBody::Empty) {
-            return Self::Over;
+            return (Self::Over, head.headers);
         }
         let framing = match body.size_hint().exact() {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked(announced(&head.headers)),
         };
-        Self::Going(Box::new(Going { body, framing }))
+        (Self::Going(Box::new(Going { body, framing })), head.headers)
     }
 
     /// Puts what there is of the body into the output. Ready once that is worth writing, or all.

@@ -49,14 +49,22 @@ pub(super) enum Framing {
 }
 
 /// Where the name and the value of a field are in a head.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Place {
     name: (usize, usize),
     value: (usize, usize),
 }
 
+/// Room that is used again for each head of a connection.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// Empty: that of a request which has gone becomes that of its response.
+    pub(super) fields: HeaderMap,
+    places: Vec<Place>,
+}
+
 /// Takes a head off the input; `None` where more has to be read first. `is_of_head`: the request was `HEAD`.
-pub(super) fn read(input: &mut BytesMut, is_of_head: bool) -> Result<Option<Head>, Broken> {
+pub(super) fn read(input: &mut BytesMut, room: &mut Room, is_of_head: bool) -> Result<Option<Head>, Broken> {
     let mut parsed = httparse::Response::new(&mut []);
     let mut fields = [const { MaybeUninit::uninit() }; MAX_FIELDS];
     let parsing = httparse::ParserConfig::default();
@@ -78,20 +86,21 @@ pub(super) fn read(input: &mut BytesMut, is_of_head: bool) -> Result<Option<Head
         let start = part.as_ptr().addr() - begin;
         (start, start + part.len())
     };
-    let mut places = [Place::default(); MAX_FIELDS];
-    let count = parsed.headers.len();
-    for (field, into) in parsed.headers.iter().zip(&mut places) {
-        *into = Place {
-            name: place(field.name.as_bytes()),
-            value: place(field.value),
-        };
-    }
+    room.places.clear();
+    room.places.extend(parsed.headers.iter().map(|field| Place {
+        name: place(field.name.as_bytes()),
+        value: place(field.value),
+    }));
     let head = input.split_to(length).freeze();
-    let mut fields = HeaderMap::with_capacity(count);
-    for Place { name, value } in places.iter().take(count) {
+    let mut fields = std::mem::take(&mut room.fields);
+    fields.reserve(room.places.len());
+    let mut said = Said::default();
+    for Place { name, value } in &room.places {
         let name = head.get(name.0..name.1).unwrap_or_default();
-        let name = HeaderName::from_bytes(name).map_err(|_| Broken::Head)?;
-        let value = HeaderValue::from_maybe_shared(head.slice(value.0..value.1)).map_err(|_| Broken::Head)?;
+        let name = HeaderName::from_bytes(name).map_err(|_invalid| Broken::Head)?;
+        let value =
+            HeaderValue::from_maybe_shared(head.slice(value.0..value.1)).map_err(|_invalid| Broken::Head)?;
+        said.note(&name, value.as_bytes())?;
         fields.append(name, value);
     }
     match status.as_u16() {
@@ -106,8 +115,8 @@ pub(super) fn read(input: &mut BytesMut, is_of_head: bool) -> Result<Option<Head
         }
         _ => {}
     }
-    let framing = framing(&fields, status, is_http11, is_of_head)?;
-    let is_kept = is_http11 && !matches!(framing, Framing::Close | Framing::Switched) && !says_close(&fields);
+    let framing = said.framing(status, is_http11, is_of_head)?;
+    let is_kept = is_http11 && !matches!(framing, Framing::Close | Framing::Switched) && !said.closes;
     let mut response = Response::new(());
     *response.status_mut() = status;
     *response.headers_mut() = fields;
@@ -121,60 +130,59 @@ pub(super) fn read(input: &mut BytesMut, is_of_head: bool) -> Result<Option<Head
     })))
 }
 
-/// Where the body of a response ends (RFC 9112 section 6.3).
-fn framing(
-    fields: &HeaderMap,
-    status: StatusCode,
-    is_http11: bool,
-    is_of_head: bool,
-) -> Result<Framing, Broken> {
-    let length = content_length(fields)?;
-    let is_chunked = is_chunked(fields)?;
-    // Such a response has been put together by hand, or by two who do not agree.
-    if is_chunked && (length.is_some() || !is_http11) {
-        return Err(Broken::Head);
-    }
-    Ok(match status {
-        StatusCode::SWITCHING_PROTOCOLS => Framing::Switched,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Framing::Length(0),
-        _ if is_of_head => Framing::Length(0),
-        _ if is_chunked => Framing::Chunked(Chunked::new()),
-        _ => length.map_or(Framing::Close, Framing::Length),
-    })
+/// What the fields say of the message itself.
+#[derive(Debug, Default)]
+struct Said {
+    /// Said more than once it has to be the same each time, and alone each time.
+    length: Option<u64>,
+    is_chunked: bool,
+    closes: bool,
 }
 
-fn is_chunked(fields: &HeaderMap) -> Result<bool, Broken> {
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(false),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(true),
-        _ => Err(Broken::Head),
+impl Said {
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Broken> {
+        if *name == CONTENT_LENGTH {
+            let length = number(value).ok_or(Broken::Head)?;
+            if self.length.is_some_and(|other| other != length) {
+                return Err(Broken::Head);
+            }
+            self.length = Some(length);
+        } else if *name == TRANSFER_ENCODING {
+            // Another coding would be lost on the way.
+            if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Broken::Head);
+            }
+            self.is_chunked = true;
+        } else if *name == CONNECTION {
+            let mut options = value.split(|byte| *byte == b',');
+            self.closes |= options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+        }
+        Ok(())
     }
-}
 
-/// Said more than once it has to be the same each time, and alone each time.
-fn content_length(fields: &HeaderMap) -> Result<Option<u64>, Broken> {
-    let mut found = None;
-    for value in fields.get_all(CONTENT_LENGTH) {
-        let digits = value.as_bytes();
-        if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+    /// Where the body ends (RFC 9112 section 6.3).
+    fn framing(&self, status: StatusCode, is_http11: bool, is_of_head: bool) -> Result<Framing, Broken> {
+        // Such a response has been put together by hand, or by two who do not agree.
+        if self.is_chunked && (self.length.is_some() || !is_http11) {
             return Err(Broken::Head);
         }
-        let length = digits
+        Ok(match status {
+            StatusCode::SWITCHING_PROTOCOLS => Framing::Switched,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Framing::Length(0),
+            _ if is_of_head => Framing::Length(0),
+            _ if self.is_chunked => Framing::Chunked(Chunked::new()),
+            _ => self.length.map_or(Framing::Close, Framing::Length),
+        })
+    }
+}
+
+/// Nothing but digits, and not too many.
+fn number(digits: &[u8]) -> Option<u64> {
+    let is_number = !digits.is_empty() && digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit);
+    is_number.then(|| {
+        digits
             .iter()
-            .fold(0_u64, |length, digit| length * 10 + u64::from(digit - b'0'));
-        if found.is_some_and(|other| other != length) {
-            return Err(Broken::Head);
-        }
-        found = Some(length);
-    }
-    Ok(found)
-}
-
-fn says_close(fields: &HeaderMap) -> bool {
-    fields.get_all(CONNECTION).iter().any(|value| {
-        let mut options = value.as_bytes().split(|byte| *byte == b',');
-        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+            .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
     })
 }
 
@@ -183,7 +191,7 @@ mod tests {
     use super::*;
 
     fn of(head: &str) -> Result<Option<Final>, Broken> {
-        match read(&mut BytesMut::from(head), false)? {
+        match read(&mut BytesMut::from(head), &mut Room::default(), false)? {
             Some(Head::Final(head)) => Ok(Some(head)),
             None => Ok(None),
             Some(other) => panic!("{other:?}"),
@@ -196,11 +204,14 @@ mod tests {
         let end = whole.len() - 5;
         for length in 0..end {
             let mut input = BytesMut::from(&whole[..length]);
-            assert!(read(&mut input, false).unwrap().is_none(), "{length}");
+            assert!(
+                read(&mut input, &mut Room::default(), false).unwrap().is_none(),
+                "{length}"
+            );
             assert_eq!(input, whole[..length], "nothing is taken");
         }
         let mut input = BytesMut::from(whole);
-        let Some(Head::Final(found)) = read(&mut input, false).unwrap() else {
+        let Some(Head::Final(found)) = read(&mut input, &mut Room::default(), false).unwrap() else {
             panic!("no response")
         };
         assert_eq!(input, "hello");
@@ -252,7 +263,7 @@ mod tests {
             ),
         ] {
             let mut input = BytesMut::from(format!("HTTP/{head}\r\n\r\n").as_bytes());
-            let Some(Head::Final(found)) = read(&mut input, of_head).unwrap() else {
+            let Some(Head::Final(found)) = read(&mut input, &mut Room::default(), of_head).unwrap() else {
                 panic!("{head}")
             };
             let found_end = match found.framing {
@@ -301,8 +312,11 @@ mod tests {
             "HTTP/1.1 100 Continue\r\nx: 1\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\nlink: </b>\r\n\
              keep-alive: 1\r\ncontent-length: 7\r\nconnection: x-own\r\nx-own: 1\r\n\r\nHTTP/1.1 200",
         );
-        assert!(matches!(read(&mut input, false), Ok(Some(Head::Continue))));
-        let Ok(Some(Head::Interim(status, fields, _))) = read(&mut input, false) else {
+        assert!(matches!(
+            read(&mut input, &mut Room::default(), false),
+            Ok(Some(Head::Continue))
+        ));
+        let Ok(Some(Head::Interim(status, fields, _))) = read(&mut input, &mut Room::default(), false) else {
             panic!("no interim answer")
         };
         assert_eq!(status, 103);
@@ -311,6 +325,6 @@ mod tests {
             .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
             .collect();
         assert_eq!(links, [("link", "</a>"), ("link", "</b>")]);
-        assert!(matches!(read(&mut input, false), Ok(None)));
+        assert!(matches!(read(&mut input, &mut Room::default(), false), Ok(None)));
     }
 }
