@@ -18,7 +18,7 @@ mod management;
 mod oauth;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 pub use self::http::{Answer, Request, serve_authority};
 pub use bootstrap::{Administrator, BootstrapError};
@@ -29,6 +29,7 @@ pub use signing::KeyFault;
 pub use state::{State, WriteError};
 pub use store::{PostgresAddress, SealingKey, Store, StoreAddress, StoreError};
 
+use crate::clock::unix_now;
 use crate::telemetry::Metrics;
 use bootstrap::First;
 use model::{Draft, KeyRecord, KeyState};
@@ -187,8 +188,3 @@ fn management_scopes() -> impl Iterator<Item = &'static str> {
 }
 
 const BETWEEN_SWEEPS: Duration = Duration::from_secs(3_600);
-
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::IntCounterVec;
 use zeroize::Zeroizing;
 
+use crate::clock::unix_now;
 use crate::net::{Contents, Expiry, ListenerSettings, Role, ServerTls, TlsFault, TlsListener, TlsSettings};
 use crate::telemetry::Metrics;
 
@@ -175,9 +175,4 @@ fn contents(settings: &TlsSettings, read: &ReadFile) -> Result<Contents, Certifi
         contents.insert(path.to_owned(), Zeroizing::new(content));
     }
     Ok(contents)
-}
-
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

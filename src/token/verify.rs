@@ -16,8 +16,8 @@ use super::jws::Jws;
 use super::principal::TimeRules;
 use super::reading::Roles;
 use super::{
-    Principal, ProofDesk, Reading, ScopeTable, Thumbprint, TokenError, UnixSeconds, VerificationKey,
-    VerificationKeys, claims,
+    KnownHeader, Principal, ProofDesk, Reading, ScopeTable, Thumbprint, TokenError, UnixSeconds,
+    VerificationKey, VerificationKeys, claims,
 };
 use crate::definition::{ApiDefinition, PopMechanism, SigningAlg};
 
@@ -323,6 +323,7 @@ impl Verifier {
             expires_at,
             auth_time,
             binding,
+            header: KnownHeader::default(),
             claims,
         })
     }

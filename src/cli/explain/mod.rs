@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::HOST;
 use http::request::Parts;
@@ -21,6 +20,7 @@ use serde_json::Value;
 
 use super::Output;
 use super::signing::SigningKey;
+use crate::clock::unix_now;
 use crate::config::Settings;
 use crate::control::read_revocations;
 use crate::definition::Secret;
@@ -178,7 +178,7 @@ fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snaps
             issuer.clone(),
             IssuerKeys {
                 keys,
-                misses: KeyMisses::new(Duration::from_secs(30)),
+                misses: KeyMisses::unchanging(),
             },
         )
     };
@@ -383,9 +383,4 @@ fn put(claims: &mut serde_json::Map<String, Value>, path: &ClaimPath, value: Val
 
 fn usage(text: &str) -> ExplainError {
     ExplainError::Usage(text.into())
-}
-
-fn unix_now() -> UnixSeconds {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
 }

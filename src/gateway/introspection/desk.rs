@@ -15,7 +15,7 @@ use super::asked_about;
 use super::breaker::{Breaker, Leave};
 use super::known::{Known, KnownTokens};
 use super::question::{Asker, QuestionFault};
-use crate::gateway::service::unix_now;
+use crate::clock::unix_now;
 use crate::gateway::verified::Digest;
 use crate::gateway::worker::{Shared, View};
 use crate::policy::Denial;

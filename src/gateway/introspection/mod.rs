@@ -16,10 +16,10 @@ use std::time::Instant;
 
 use super::record::Record;
 use super::sanitize::SanitizedHead;
-use super::service::unix_now;
 use super::verdict::{Verdict, denial};
 use super::verified::IntrospectedVerifier;
 use super::worker::{View, Worker};
+use crate::clock::unix_now;
 use crate::policy::{Api, Decision, Denial, decide};
 use crate::snapshot::IntrospectionEndpoint;
 use crate::token::{IntrospectionAnswer, OpaqueToken};

@@ -12,8 +12,8 @@ use http::HeaderValue;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use crate::clock::unix_now;
 use crate::definition::Secret;
-use crate::gateway::service::unix_now;
 use crate::net::{ClientTls, FetchError, Fetched, Fetcher};
 use crate::snapshot::{ClientAuthentication, IntrospectionEndpoint};
 use crate::token::{
