@@ -1,6 +1,7 @@
 //! Tests of whole configurations, without a disk and without an environment.
 
 #[cfg(feature = "authority")]
+mod api_keys;
 mod authority;
 mod encryption;
 mod introspection;
@@ -1024,6 +1025,7 @@ fn examples_are_valid_and_fit_the_schema() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     for example in [
         "scopegate.yaml",
+        "api-keys.yaml",
         "auth0.yaml",
         "bound-tokens.yaml",
         "hs256.yaml",
