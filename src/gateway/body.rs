@@ -10,7 +10,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::deadline::Patience;
 use super::grpc::{Dialect, insert_status};
@@ -20,6 +19,7 @@ use super::request_body::{RequestBodyEnd, RequestProgress};
 use super::sanitize::is_forbidden_trailer;
 use super::stream::StreamEnd;
 use super::upstream::Held;
+use super::upstream::http1::Broken;
 use crate::policy::Reason;
 
 /// Why a body broke off. The other side sees its connection or stream end.
@@ -37,6 +37,9 @@ pub enum BodyError {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Broken(#[from] hyper::Error),
+    /// The connection to an HTTP/1.1 upstream broke.
+    #[error("the connection to the upstream broke: {0}")]
+    Upstream(#[from] Broken),
 }
 
 impl BodyError {
@@ -44,7 +47,7 @@ impl BodyError {
     fn reason(&self) -> Reason {
         match self {
             Self::Ended(reason) => *reason,
-            Self::TooLarge | Self::Stalled | Self::Broken(_) => Reason::UpstreamProtocol,
+            Self::TooLarge | Self::Stalled | Self::Broken(_) | Self::Upstream(_) => Reason::UpstreamProtocol,
         }
     }
 }
@@ -65,13 +68,13 @@ enum Content {
 
 #[derive(Debug)]
 struct UpstreamBody {
-    incoming: Incoming,
     patience: Patience,
+    /// Until it breaks off.
     held: Option<Held>,
     request_progress: Option<Rc<RequestProgress>>,
     has_ended: bool,
     /// It broke off; to be said with the next poll.
-    broken: Option<hyper::Error>,
+    broken: Option<BodyError>,
     /// Only of streams.
     end: Option<Box<StreamEnd>>,
 }
@@ -96,7 +99,6 @@ impl ResponseBody {
 
     /// The upstream's body, with the connection that it comes from.
     pub(super) fn upstream(
-        incoming: Incoming,
         patience: Patience,
         end: Option<Box<StreamEnd>>,
         held: Held,
@@ -104,7 +106,6 @@ impl ResponseBody {
         record: Record,
     ) -> Self {
         let body = UpstreamBody {
-            incoming,
             patience,
             held: Some(held),
             request_progress,
@@ -158,14 +159,14 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match &self.content {
             Content::Own(bytes) => bytes.is_none(),
-            Content::Upstream(body) => body.incoming.is_end_stream(),
+            Content::Upstream(body) => body.held.as_ref().is_some_and(Held::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.content {
             Content::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
-            Content::Upstream(body) => body.incoming.size_hint(),
+            Content::Upstream(body) => body.held.as_ref().map(Held::size_hint).unwrap_or_default(),
         }
     }
 }
@@ -179,14 +180,12 @@ impl UpstreamBody {
             return Poll::Ready(Some(Err(BodyError::Ended(reason))));
         }
         if let Some(broken) = self.broken.take() {
-            return Poll::Ready(Some(Err(broken.into())));
+            return Poll::Ready(Some(Err(broken)));
         }
-        let incoming = &mut self.incoming;
-        let polled = match &mut self.held {
-            Some(held) => held.poll_body(cx, |cx| Pin::new(&mut *incoming).poll_frame(cx)),
-            None => Pin::new(incoming).poll_frame(cx),
+        let Some(held) = &mut self.held else {
+            return Poll::Ready(None);
         };
-        let Poll::Ready(frame) = polled else {
+        let Poll::Ready(frame) = held.poll_frame(cx) else {
             if self.patience.is_over(cx) {
                 return Poll::Ready(Some(Err(BodyError::Stalled)));
             }
@@ -234,7 +233,7 @@ impl Drop for UpstreamBody {
             .is_none_or(|progress| progress.end.get() == RequestBodyEnd::Complete);
         if let Some(held) = self.held.take()
             && request_is_complete
-            && (self.has_ended || self.incoming.is_end_stream())
+            && (self.has_ended || held.is_end_stream())
         {
             held.give_back();
         }

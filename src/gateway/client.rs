@@ -14,6 +14,7 @@ use http::header::{FORWARDED, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::certificate::CertificateField;
+use super::outgoing::Added;
 use super::request_id::RequestId;
 use super::trace::Trace;
 use crate::net::{InterimAnswers, TlsPeer, TrustedProxies};
@@ -180,7 +181,7 @@ impl Connection {
 
     /// Tells the upstream where a request comes from. `fields` are without what the client wrote of that, and have the
     /// `Host` that the upstream will see.
-    fn write(&self, origin: &Origin, fields: &mut HeaderMap) {
+    fn write(&self, origin: &Origin, fields: &HeaderMap, added: &mut Added) {
         let told = origin.told.as_deref();
         let path = told.map_or(&[][..], |told| &told.path);
         let scheme = told.and_then(|told| told.scheme).unwrap_or(self.scheme);
@@ -190,7 +191,7 @@ impl Connection {
             .cloned();
         if self.fields != ForwardedFields::XForwarded {
             let host = host.as_ref().and_then(|host| host.to_str().ok());
-            fields.insert(FORWARDED, self.forwarded_value(path, scheme, host));
+            added.push(FORWARDED, self.forwarded_value(path, scheme, host));
         }
         if self.fields != ForwardedFields::Forwarded {
             let addresses = match path {
@@ -206,10 +207,10 @@ impl Connection {
                 }
             };
             if let Some(host) = host {
-                fields.insert(X_FORWARDED_HOST, host);
+                added.push(X_FORWARDED_HOST, host);
             }
-            fields.insert(X_FORWARDED_FOR, addresses);
-            fields.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+            added.push(X_FORWARDED_FOR, addresses);
+            added.push(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
         }
     }
 
@@ -245,9 +246,9 @@ impl Provenance {
     }
 
     /// Tells the upstream: see [`Connection::write`].
-    pub(super) fn write(&self, fields: &mut HeaderMap) {
-        self.connection.write(&self.origin, fields);
-        self.trace.write(fields);
+    pub(super) fn write(&self, fields: &HeaderMap, added: &mut Added) {
+        self.connection.write(&self.origin, fields, added);
+        self.trace.write(added);
     }
 }
 

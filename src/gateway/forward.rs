@@ -1,20 +1,20 @@
 //! `forward`: a permit and a request in, the upstream's response or a reason out.
 //!
-//! It takes the permit by value: what was not authorised cannot be forwarded. A request is sent again only where hyper
-//! gives it back unsent, on a connection that had been closed meanwhile; nothing is ever sent twice. What cannot go at
+//! It takes the permit by value: what was not authorised cannot be forwarded. A request goes to
+//! another connection only where nothing of it was sent on the first, which had been closed meanwhile; nothing is ever
+//! sent twice. What cannot go at
 //! once is left to `upstream::send`.
 
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 
 use super::client;
 use super::deadline::Deadline;
-use super::request_body::{RequestBody, RequestBodyEnd, RequestProgress};
+use super::outgoing::Outgoing;
+use super::request_body::{RequestBodyEnd, RequestProgress};
 use super::upstream::{Held, Sent, ServerId, Servers, send};
 use crate::policy::{Permit, Reason, Route};
 use crate::snapshot::Target;
@@ -22,7 +22,7 @@ use crate::snapshot::Target;
 /// A response head, with what its body needs.
 #[derive(Debug)]
 pub(super) struct Forwarded {
-    pub(super) response: Response<Incoming>,
+    pub(super) response: Response<()>,
     pub(super) held: Held,
     pub(super) request_progress: Option<Rc<RequestProgress>>,
     pub(super) server: ServerId,
@@ -70,7 +70,7 @@ impl Waits {
 /// out of the future, which hyper moves about.
 pub(super) fn forward(
     _permit: Permit,
-    request: Request<RequestBody>,
+    request: Box<Outgoing>,
     request_progress: Option<Rc<RequestProgress>>,
     (servers, chosen): (Rc<Servers>, ServerId),
     client: Rc<client::Connection>,
@@ -78,36 +78,27 @@ pub(super) fn forward(
     deadline: Deadline,
 ) -> impl Future<Output = Result<Forwarded, Failed>> + use<> {
     let begun = match servers.get(chosen).and_then(|server| server.pool.ready()) {
-        Some(lease) => Ok(lease.send(request, Rc::clone(&client))),
-        None => Err(Box::new(request)),
+        Some(lease) => lease.send(request, Rc::clone(&client)),
+        None => Err(request),
     };
     async move {
         let sending = pin!(async {
-            let unsent = match begun {
-                Err(request) => Some(request),
-                Ok(sent) => match sent.await {
-                    Ok((response, lease)) => {
-                        return Sent {
-                            server: chosen,
-                            result: Ok((response, Held::Http1(lease))),
-                        };
-                    }
-                    Err(mut unsent) => unsent.take_message().map(Box::new),
-                },
-            };
-            match unsent {
-                Some(unsent) => Box::pin(send(unsent, &servers, chosen, waits.connect, &client)).await,
-                None => Sent {
+            match begun {
+                Ok(sent) => Sent {
                     server: chosen,
-                    result: Err(Reason::UpstreamProtocol),
+                    result: match sent.await {
+                        Ok((response, lease)) => Ok((response, Held::Http1(lease))),
+                        Err(_broken) => Err(Reason::UpstreamProtocol),
+                    },
                 },
+                Err(unsent) => Box::pin(send(unsent, &servers, chosen, waits.connect, &client)).await,
             }
         });
         let progress = request_progress.as_deref();
         let (server, reason) = match in_time(sending, progress, waits.head, deadline).await {
             None => (chosen, Reason::UpstreamTimeout),
             Some(Sent { server, result }) => match result {
-                Ok((response, mut held)) if is_sound(&response) => {
+                Ok((response, mut held)) => {
                     if progress.is_some_and(|progress| progress.end.get() != RequestBodyEnd::Complete) {
                         held.go_on_by_itself();
                     }
@@ -119,7 +110,6 @@ pub(super) fn forward(
                         server,
                     });
                 }
-                Ok(_) => (server, Reason::UpstreamProtocol),
                 Err(reason) => (server, reason),
             },
         };
@@ -134,20 +124,6 @@ pub(super) fn forward(
             servers.failed(server);
         }
         Err(Failed { reason, server })
-    }
-}
-
-/// Whether a head that hyper has parsed has one reading (RFC 9112 section 6.3): not two lengths of the body, and no
-/// coding that would be lost on the way.
-fn is_sound(response: &Response<Incoming>) -> bool {
-    let fields = response.headers();
-    let is_chunked = |coding: &HeaderValue| coding.as_bytes().eq_ignore_ascii_case(b"chunked");
-    let mut codings = fields.get_all(TRANSFER_ENCODING).iter();
-    match codings.next() {
-        None => true,
-        Some(coding) => {
-            is_chunked(coding) && codings.next().is_none() && !fields.contains_key(CONTENT_LENGTH)
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
 
 use super::client::{Provenance, X_REQUEST_ID};
+use super::outgoing::Added;
 use super::places::Taken;
 use super::request_id::RequestId;
 use super::sanitize::host_value;
@@ -93,7 +94,8 @@ pub(super) fn connection_is_sound(fields: &HeaderMap) -> bool {
     })
 }
 
-/// Makes the head of a client's request that of the upstream request. Returns what the answer needs for it.
+/// Makes the head of a client's request that of the upstream request, but for what is added to it. Returns also what the
+/// answer needs for it.
 pub(super) fn to_upstream(
     parts: &mut Parts,
     snapshot: &Snapshot,
@@ -101,14 +103,17 @@ pub(super) fn to_upstream(
     permit: &Permit,
     source: &Provenance,
     request_id: &RequestId,
-) -> Option<Box<Taken>> {
+) -> (Option<Box<Taken>>, Added) {
     let wants_trailers = parts
         .headers
         .get(TE)
         .is_some_and(|te| te.as_bytes() == b"trailers");
-    remove_hop_by_hop(&mut parts.headers);
-    remove_where(&mut parts.headers, |name| {
-        is_ours(name) || *name == EXPECT || snapshot.is_reserved(name)
+    remove(&mut parts.headers, |name| {
+        is_hop_by_hop(name)
+            || is_ours(name)
+            || *name == EXPECT
+            || snapshot.is_reserved(name)
+            || source.trace.replaces(name)
     });
     let taken = target
         .places
@@ -140,18 +145,19 @@ pub(super) fn to_upstream(
         fields.insert(TE, TRAILERS);
         fields.insert(CONNECTION, HeaderValue::from_static("te"));
     }
-    fields.insert(VIA, via);
-    source.write(fields);
-    fields.insert(X_REQUEST_ID, request_id.value());
+    let mut added = Added::new();
+    added.push(VIA, via);
+    source.write(fields, &mut added);
+    added.push(X_REQUEST_ID, request_id.value());
     if let Some(principal) = permit.principal() {
-        insert_identity(fields, target, principal);
+        add_identity(&mut added, target, principal);
     }
-    taken
+    (taken, added)
 }
 
 /// Makes the head of an upstream's response that of ours.
 pub(super) fn to_client(fields: &mut HeaderMap) {
-    remove_hop_by_hop(fields);
+    remove(fields, is_hop_by_hop);
 }
 
 /// HTTP/2 has no `Host` and may split cookies (RFC 9113 sections 8.2.3 and 8.3.1).
@@ -179,7 +185,13 @@ fn to_origin_form(parts: &mut Parts) {
     }
 }
 
-fn remove_hop_by_hop(fields: &mut HeaderMap) {
+/// Removes what `Connection` names, and then what `is_gone` says, which is hop-by-hop fields above all.
+///
+/// Most heads have nothing to remove, so the names are looked at first.
+fn remove(fields: &mut HeaderMap, is_gone: impl Fn(&HeaderName) -> bool) {
+    if !fields.keys().any(&is_gone) {
+        return;
+    }
     if fields.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = fields
             .get_all(CONNECTION)
@@ -192,25 +204,22 @@ fn remove_hop_by_hop(fields: &mut HeaderMap) {
             fields.remove(name);
         }
     }
-    remove_where(fields, is_hop_by_hop);
+    remove_where(fields, is_gone);
 }
 
-/// Most heads have nothing to remove, so the names are looked at first.
 fn remove_where(fields: &mut HeaderMap, is_gone: impl Fn(&HeaderName) -> bool) {
-    if !fields.keys().any(&is_gone) {
-        return;
-    }
     let gone: Vec<HeaderName> = fields.keys().filter(|name| is_gone(name)).cloned().collect();
     for name in gone {
         fields.remove(name);
     }
 }
 
-fn insert_identity(fields: &mut HeaderMap, target: &Target, principal: &Principal) {
+/// What a client sent in these fields is gone: they are reserved.
+fn add_identity(added: &mut Added, target: &Target, principal: &Principal) {
     for header in &target.identity_headers {
         let value = principal.claim(&header.claim).and_then(claim_value);
         if let Some(value) = value {
-            fields.insert(header.name.clone(), value);
+            added.push(header.name.clone(), value);
         }
     }
 }
@@ -314,7 +323,7 @@ mod tests {
         fields.insert("x-own", HeaderValue::from_static("1"));
         fields.insert("x-kept", HeaderValue::from_static("1"));
         fields.insert(TE, HeaderValue::from_static("gzip"));
-        remove_hop_by_hop(&mut fields);
+        to_client(&mut fields);
         assert_eq!(
             fields.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
             ["x-kept"]

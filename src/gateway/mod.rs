@@ -17,6 +17,7 @@ mod grpc;
 mod headers;
 mod hex;
 mod introspection;
+mod outgoing;
 mod pace;
 mod places;
 mod pool;

@@ -7,18 +7,16 @@ use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
+use http::Response;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::client;
-use super::request_body::RequestBody;
-use super::upstream::http1::{Answer, Connection};
+use super::outgoing::Outgoing;
+use super::upstream::http1::{Broken, Connection, Switched};
 use super::upstream::http2::Http2Connections;
 use crate::net::{ConnectError, Destination, UpstreamStream};
 use crate::policy::Reason;
@@ -67,14 +65,13 @@ struct Idle {
 /// One connection that is in use. Dropping it closes it.
 #[derive(Debug)]
 pub(super) struct Lease {
-    connection: Connection,
+    pub(super) connection: Connection,
     slot: OpenSlot,
 }
 
-/// A request on its way over a connection, until the head of the response is there. Gives the request back where nothing
-/// of it was sent.
+/// A request on its way over a connection, until the head of the response is there.
+#[derive(Debug)]
 pub(super) struct Sending {
-    sent: Pin<Box<dyn Future<Output = Answer>>>,
     lease: Option<Lease>,
     client: Rc<client::Connection>,
 }
@@ -147,44 +144,34 @@ impl ServerPool {
         self.destination.still_has(peer)
     }
 
-    /// The connection that was used last, if it can take a request at once and nobody waits for one.
+    /// The connection that was used last, if nobody waits for one.
     pub(super) fn ready(&self) -> Option<Lease> {
         if self.is_waited_for() {
             return None;
         }
-        let mut idle = self.idle.borrow_mut();
-        if !idle.last()?.connection.is_ready() {
-            return None;
-        }
-        let Idle { connection, slot, .. } = idle.pop()?;
-        Some(Lease { connection, slot })
+        self.idle()
     }
 
     /// A connection that has been used before and still stands; the most recent one, so that others may rest and go.
     pub(super) fn idle(&self) -> Option<Lease> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(Idle {
+        let Idle {
             connection,
             since,
             slot,
-        }) = idle.pop()
-        {
-            if self.round.get().wrapping_sub(since) > IDLE_ROUNDS {
-                // Those below it are older still.
-                idle.clear();
-                return None;
-            }
-            if !connection.is_closed() {
-                return Some(Lease { connection, slot });
-            }
+        } = idle.pop()?;
+        if self.round.get().wrapping_sub(since) > IDLE_ROUNDS {
+            // Those below it are older still.
+            idle.clear();
+            return None;
         }
-        None
+        Some(Lease { connection, slot })
     }
 
     /// A new connection.
     pub(super) async fn connect(self: &Rc<Self>, timeout: Duration) -> Result<Lease, NoConnection> {
         let (stream, slot) = self.open(timeout).await?;
-        let connection = Connection::new(stream).await.ok_or(NoConnection::Failed)?;
+        let connection = Connection::new(stream);
         Ok(Lease { connection, slot })
     }
 
@@ -267,12 +254,10 @@ impl ServerPool {
         if self.open.get() > 0 {
             self.destination.refresh();
         }
-        self.idle.borrow_mut().retain_mut(|idle| {
+        self.idle.borrow_mut().retain(|idle| {
             // Nobody drives it, so nobody has noticed yet whether the server has closed it.
-            idle.connection.drive(&mut Context::from_waker(Waker::noop()));
-            idle.connection.rest();
             round.wrapping_sub(idle.since) <= IDLE_ROUNDS
-                && !idle.connection.is_closed()
+                && idle.connection.is_usable()
                 && self.destination.still_has(idle.slot.peer)
         });
         if let Some(http2) = &self.http2 {
@@ -304,38 +289,29 @@ impl OpenSlot {
 }
 
 impl Lease {
-    /// Waits until it can take a request; whether it ever can.
-    pub(super) async fn is_ready(&mut self) -> bool {
-        self.connection.until_ready().await
-    }
-
-    /// Sends a request of this client. It is out of the caller's hands when this returns.
-    pub(super) fn send(mut self, request: Request<RequestBody>, client: Rc<client::Connection>) -> Sending {
-        Sending {
-            sent: self.connection.send(request),
+    /// Sends a request of this client, or gives it back where nothing of it was sent.
+    pub(super) fn send(
+        mut self,
+        request: Box<Outgoing>,
+        client: Rc<client::Connection>,
+    ) -> Result<Sending, Box<Outgoing>> {
+        self.connection.send(request)?;
+        Ok(Sending {
             lease: Some(self),
             client,
-        }
+        })
     }
 
-    /// Polls the body of the response, and lets the connection go on if it has come to no more of it.
-    pub(super) fn poll_body<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
-        self.connection.poll_body(cx, poll)
-    }
-
-    /// Lets a task drive the connection from now on: its two directions go on, whatever becomes of the other.
-    pub(super) fn hand_to_task(&mut self) {
-        self.connection.hand_to_task();
+    /// What is beneath the connection, once its server has agreed to another protocol; with its place among the
+    /// connections of the server.
+    pub(super) fn switch(self) -> Option<(Switched, OpenSlot)> {
+        Some((self.connection.switch()?, self.slot))
     }
 
     /// Gives the connection back after an exact end.
     pub(super) fn give_back(self) {
         let Self { mut connection, slot } = self;
-        if connection.is_closed() {
+        if !connection.is_over() {
             return;
         }
         connection.rest();
@@ -356,21 +332,17 @@ impl Lease {
 }
 
 impl Future for Sending {
-    type Output = Result<(Response<Incoming>, Lease), TrySendError<Request<RequestBody>>>;
+    type Output = Result<(Response<()>, Lease), Broken>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { sent, lease, client } = self.get_mut();
+        let Self { lease, client } = self.get_mut();
         // Not polled any more once it has ended.
-        let Some(mut held) = lease.take() else {
+        let Some(held) = lease else {
             return Poll::Pending;
         };
-        match held.connection.poll_answer(sent, client, cx) {
-            Poll::Ready(answer) => Poll::Ready(answer.map(|response| (response, held))),
-            Poll::Pending => {
-                *lease = Some(held);
-                Poll::Pending
-            }
-        }
+        let answer = ready!(held.connection.poll_answer(client, cx));
+        let lease = lease.take().ok_or(Broken::Closed)?;
+        Poll::Ready(answer.map(|response| (response, lease)))
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 
@@ -43,8 +43,8 @@ impl<'a> SanitizedHead<'a> {
         if target_bytes > limits.uri_bytes {
             return Err(Reason::UriTooLong);
         }
-        check_fields(&parts.headers, limits)?;
-        check_framing(parts)?;
+        let said = check_fields(&parts.headers, limits)?;
+        check_framing(parts, &said)?;
         Ok(Self {
             parts,
             authority: authority(parts)?,
@@ -111,8 +111,17 @@ pub(super) fn host_value(parts: &Parts) -> Option<HeaderValue> {
         .and_then(|authority| HeaderValue::from_str(authority.as_str()).ok())
 }
 
-fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Reason> {
+/// How often the fields are there that say where a message ends, or name others.
+#[derive(Default)]
+struct Said {
+    lengths: usize,
+    codings: usize,
+    options: usize,
+}
+
+fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<Said, Reason> {
     let mut bytes = 0;
+    let mut said = Said::default();
     for (name, value) in fields {
         // Name, colon, space, value, line end.
         bytes += name.as_str().len() + value.len() + 4;
@@ -124,28 +133,29 @@ fn check_fields(fields: &HeaderMap, limits: &Limits) -> Result<(), Reason> {
         if *name == EXPECT && !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
             return Err(Reason::ExpectationFailed);
         }
+        said.lengths += usize::from(*name == CONTENT_LENGTH);
+        said.codings += usize::from(*name == TRANSFER_ENCODING);
+        said.options += usize::from(*name == CONNECTION);
     }
     if bytes > limits.header_bytes || fields.len() > limits.headers {
         return Err(Reason::HeadersTooLarge);
     }
-    Ok(())
+    Ok(said)
 }
 
-fn check_framing(parts: &Parts) -> Result<(), Reason> {
-    let mut codings = parts.headers.get_all(TRANSFER_ENCODING).iter();
-    let coding = codings.next();
-    let is_sound = match coding {
-        None => true,
-        Some(coding) => {
-            codings.next().is_none()
+fn check_framing(parts: &Parts, said: &Said) -> Result<(), Reason> {
+    let has_one_reading = match said.codings {
+        0 => said.lengths <= 1,
+        1 => {
+            let coding = parts.headers.get(TRANSFER_ENCODING).map(HeaderValue::as_bytes);
+            said.lengths == 0
                 && parts.version == Version::HTTP_11
-                && coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-                && !parts.headers.contains_key(CONTENT_LENGTH)
+                && coding.is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
         }
+        _ => false,
     };
-    let has_one_length = parts.headers.get_all(CONTENT_LENGTH).iter().nth(1).is_none();
     // Naming a header that we set or need would remove it behind our back.
-    if is_sound && has_one_length && headers::connection_is_sound(&parts.headers) {
+    if has_one_reading && (said.options == 0 || headers::connection_is_sound(&parts.headers)) {
         Ok(())
     } else {
         Err(Reason::BadRequest)

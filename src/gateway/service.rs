@@ -18,6 +18,7 @@ use super::deadline::Patience;
 use super::forward::{Failed, Forwarded, Waits, forward};
 use super::grpc::Dialect;
 use super::headers;
+use super::outgoing::Outgoing;
 use super::pace::Pace;
 use super::record::Record;
 use super::request_body::{RequestBody, RequestProgress};
@@ -283,7 +284,7 @@ impl Worker {
         };
         let source =
             source.unwrap_or_else(|| Box::new(Provenance::of(&connection, &parts.headers, || self.random())));
-        let taken = headers::to_upstream(
+        let (taken, added) = headers::to_upstream(
             &mut parts,
             &view.snapshot,
             target,
@@ -301,7 +302,11 @@ impl Worker {
         let pace = Pace::of(pause, &self.shared.settings.limits, reply.dialect);
         let (body, progress) = RequestBody::new(body, limit, pace, &self.deadlines, &view.snapshot);
         record.sent_to(&server.pool, progress.as_ref());
-        let request = Request::from_parts(parts, body);
+        let request = Box::new(Outgoing {
+            head: parts,
+            added,
+            body,
+        });
         let (waits, servers) = (Waits::of(route, target), Rc::clone(servers));
         let pause = route.idle_timeout.unwrap_or(target.idle_timeout);
         let now = Instant::now();
@@ -334,7 +339,7 @@ impl Worker {
                     server,
                 }) => {
                     let (mut pause, mut end) = (pause, None);
-                    if is_stream(&response, reply.dialect) {
+                    if is_stream(&response, &held.size_hint(), reply.dialect) {
                         pause = self.stream_idle(&view, route_id);
                         end = Some(StreamEnd::new(
                             reply.dialect,
@@ -347,9 +352,8 @@ impl Worker {
                     headers::to_client(response.headers_mut());
                     record.answered(response.status());
                     request_progress.as_deref().map(RequestProgress::answered);
-                    response.map(|incoming| {
+                    response.map(|()| {
                         ResponseBody::upstream(
-                            incoming,
                             Patience::new(pause, &self.deadlines),
                             end,
                             held,

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
-use hyper::body::{Body as _, Incoming};
+use http_body::SizeHint;
 
 use super::deadline::{Deadline, Deadlines};
 use super::grpc::Dialect;
@@ -25,9 +25,8 @@ pub(super) struct StreamEnd {
 }
 
 /// Whether a response is a stream.
-pub(super) fn is_stream(response: &Response<Incoming>, dialect: Dialect) -> bool {
-    dialect == Dialect::Grpc
-        || (response.body().size_hint().exact().is_none() && is_event_stream(response.headers()))
+pub(super) fn is_stream(response: &Response<()>, size: &SizeHint, dialect: Dialect) -> bool {
+    dialect == Dialect::Grpc || (size.exact().is_none() && is_event_stream(response.headers()))
 }
 
 fn is_event_stream(fields: &HeaderMap) -> bool {

@@ -6,6 +6,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::hex;
+use super::outgoing::Added;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -53,13 +54,17 @@ impl Trace {
         std::str::from_utf8(id).unwrap_or_default()
     }
 
-    /// Tells the upstream, where that is not said already. State that belongs to no trace goes (section 3.3).
-    pub(super) fn write(&self, fields: &mut HeaderMap) {
-        if self.is_begun_here {
-            fields.remove(TRACESTATE);
-            if let Ok(parent) = HeaderValue::from_bytes(&self.parent) {
-                fields.insert(TRACEPARENT, parent);
-            }
+    /// Whether a field that the client sent goes: what was no trace, and state that belongs to none (section 3.3).
+    pub(super) fn replaces(&self, name: &HeaderName) -> bool {
+        self.is_begun_here && (*name == TRACEPARENT || *name == TRACESTATE)
+    }
+
+    /// Tells the upstream, where that is not said already.
+    pub(super) fn write(&self, added: &mut Added) {
+        if self.is_begun_here
+            && let Ok(parent) = HeaderValue::from_bytes(&self.parent)
+        {
+            added.push(TRACEPARENT, parent);
         }
     }
 }
@@ -101,7 +106,17 @@ mod tests {
             next += 2;
             next
         });
-        trace.write(&mut fields);
+        let mut added = Added::new();
+        let replaced: Vec<HeaderName> = fields
+            .keys()
+            .filter(|name| trace.replaces(name))
+            .cloned()
+            .collect();
+        for name in replaced {
+            fields.remove(name);
+        }
+        trace.write(&mut added);
+        added.merge_into(&mut fields);
         (trace, fields)
     }
 

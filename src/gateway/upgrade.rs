@@ -27,8 +27,10 @@ use tokio::sync::Notify;
 use super::body::ResponseBody;
 use super::forward::Forwarded;
 use super::headers;
+use super::pool::OpenSlot;
 use super::record::Record;
 use super::upstream::Held;
+use super::upstream::http1::Switched;
 use super::vigil::{Vigil, revoked};
 use super::websocket::{Asked, CloseCode, FramePosition, WEBSOCKET, has_agreed};
 use super::worker::Worker;
@@ -94,6 +96,12 @@ impl Handshake {
         if !has_agreed(response.status(), response.headers(), &self.accept) {
             return Err(record);
         }
+        let Held::Http1(lease) = held else {
+            return Err(record);
+        };
+        let Some((upstream, slot)) = lease.switch() else {
+            return Err(record);
+        };
         record.answered(response.status());
         let tunnel = Tunnel {
             worker: Rc::clone(worker),
@@ -101,15 +109,14 @@ impl Handshake {
             times,
             vigil,
             record,
-            held,
+            slot,
         };
-        let upstream = hyper::upgrade::on(&mut response);
         tokio::task::spawn_local(tunnel.run(self.client, upstream));
         let fields = response.headers_mut();
         headers::to_client(fields);
         fields.remove(CONTENT_LENGTH);
         insert_upgrade(fields);
-        Ok(response.map(|_empty| ResponseBody::empty()))
+        Ok(response.map(|()| ResponseBody::empty()))
     }
 }
 
@@ -126,7 +133,7 @@ struct Tunnel {
     vigil: Option<Box<Vigil>>,
     record: Record,
     /// Its place among the connections of the upstream.
-    held: Held,
+    slot: OpenSlot,
 }
 
 /// What has gone through, and when it last did.
@@ -153,14 +160,14 @@ impl Default for Flow {
 }
 
 impl Tunnel {
-    async fn run(mut self, client: OnUpgrade, upstream: OnUpgrade) {
+    async fn run(mut self, client: OnUpgrade, upstream: Switched) {
         let metrics = &self.worker.shared.metrics;
         let vigil = self.vigil.take();
         let opening = self.worker.deadlines.after(OPENING, Instant::now());
-        let opened = opening.limit(async { tokio::try_join!(client, upstream) }).await;
+        let opened = opening.limit(client).await;
         drop(opening);
         let end = match opened {
-            Some(Ok((client, upstream))) => {
+            Some(Ok(client)) => {
                 metrics.upgrades_open.inc();
                 let end = self.carry(client, upstream, vigil).await;
                 metrics.upgrades_open.dec();
@@ -177,12 +184,12 @@ impl Tunnel {
         };
         self.record
             .tunnelled(self.flow.from_client.get(), self.flow.to_client.get(), ended_by);
-        drop(self.held);
+        drop(self.slot);
     }
 
     /// Copies until something ends it, and says goodbye where neither side did.
-    async fn carry(&self, client: Upgraded, upstream: Upgraded, vigil: Option<Box<Vigil>>) -> TunnelEnd {
-        let mut client = Side::new(client, &self.flow, &self.flow.to_client);
+    async fn carry(&self, client: Upgraded, upstream: Switched, vigil: Option<Box<Vigil>>) -> TunnelEnd {
+        let mut client = Side::new(TokioIo::new(client), &self.flow, &self.flow.to_client);
         let mut upstream = Side::new(upstream, &self.flow, &self.flow.from_client);
         let end = {
             let copying = pin!(copy_bidirectional_with_sizes(
@@ -273,18 +280,18 @@ fn before_the_end(deadline: Option<tokio::time::Instant>) -> Instant {
 }
 
 /// One side of a tunnel.
-struct Side<'a> {
-    stream: TokioIo<Upgraded>,
+struct Side<'a, T> {
+    stream: T,
     flow: &'a Flow,
     /// What has been written to this side.
     written: &'a Cell<u64>,
     frames: FramePosition,
 }
 
-impl<'a> Side<'a> {
-    fn new(stream: Upgraded, flow: &'a Flow, written: &'a Cell<u64>) -> Self {
+impl<'a, T: AsyncRead + AsyncWrite + Unpin> Side<'a, T> {
+    fn new(stream: T, flow: &'a Flow, written: &'a Cell<u64>) -> Self {
         Self {
-            stream: TokioIo::new(stream),
+            stream,
             flow,
             written,
             frames: FramePosition::default(),
@@ -304,7 +311,7 @@ impl<'a> Side<'a> {
     }
 }
 
-impl AsyncRead for Side<'_> {
+impl<T: AsyncRead + Unpin> AsyncRead for Side<'_, T> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
@@ -320,7 +327,7 @@ impl AsyncRead for Side<'_> {
     }
 }
 
-impl AsyncWrite for Side<'_> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Side<'_, T> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);

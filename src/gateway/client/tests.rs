@@ -23,7 +23,9 @@ fn told(peer: &str, style: ForwardedFields, fields: &[(&'static str, &str)]) -> 
     let origin = connection.origin(&sent);
     let mut upstream = HeaderMap::new();
     upstream.insert(HOST, HeaderValue::from_static("items.test"));
-    connection.write(&origin, &mut upstream);
+    let mut added = Added::new();
+    connection.write(&origin, &upstream, &mut added);
+    added.merge_into(&mut upstream);
     (origin.address.to_string(), upstream)
 }
 

@@ -14,13 +14,13 @@ use std::time::Duration;
 use http::header::{CONNECTION, HOST};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version};
-use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::rt::Executor;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::Held;
 use super::send::Unsent;
+use crate::gateway::outgoing::Outgoing;
 use crate::gateway::pool::{NoConnection, OpenSlot, ServerPool};
 use crate::gateway::request_body::RequestBody;
 use crate::net::UpstreamStream;
@@ -79,21 +79,21 @@ struct LocalExecutor;
 
 /// Sends a request on a connection that has room, or a new one.
 pub(super) async fn send(
-    request: Box<Request<RequestBody>>,
+    request: Box<Outgoing>,
     server: &Rc<ServerPool>,
     connections: &Http2Connections,
     connect_timeout: Duration,
-) -> Result<(Response<Incoming>, Held), Unsent> {
+) -> Result<(Response<()>, Held), Unsent> {
     let scheme = if server.is_tls() {
         Scheme::HTTPS
     } else {
         Scheme::HTTP
     };
-    let mut request = to_http2(*request, scheme).ok_or(Unsent::Over(Reason::BadRequest))?;
+    let mut request = to_http2(request.into_request(), scheme).ok_or(Unsent::Over(Reason::BadRequest))?;
     for _ in 0..ATTEMPTS {
         let mut stream = match connections.stream(server, connect_timeout).await {
             Ok(stream) => stream,
-            Err(none) => return Err(Unsent::NoConnection(none, Box::new(request))),
+            Err(none) => return Err(Unsent::NoConnection(none, Box::new(request.into()))),
         };
         // What has no body can be said once more; a body has gone into the connection.
         let copy = matches!(request.body(), RequestBody::Empty).then(|| copy_of(&request));
@@ -101,7 +101,8 @@ pub(super) async fn send(
         let mut failed = match sent.await {
             Ok(response) => {
                 stream.answered();
-                return Ok((response, Held::Http2(stream)));
+                let (head, incoming) = response.into_parts();
+                return Ok((Response::from_parts(head, ()), Held::Http2(stream, incoming)));
             }
             Err(failed) => failed,
         };

@@ -7,14 +7,13 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::Response;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Held, ServerId, Servers, http2};
 use crate::gateway::client;
-use crate::gateway::pool::{NoConnection, ServerPool, Waiting};
-use crate::gateway::request_body::RequestBody;
+use crate::gateway::outgoing::Outgoing;
+use crate::gateway::pool::{NoConnection, Sending, ServerPool, Waiting};
 use crate::policy::Reason;
 
 /// So many servers are asked for a connection.
@@ -23,7 +22,7 @@ const SERVERS: usize = 3;
 /// Why a request came to no server.
 pub(super) enum Unsent {
     /// There is no connection; nothing was sent.
-    NoConnection(NoConnection, Box<Request<RequestBody>>),
+    NoConnection(NoConnection, Box<Outgoing>),
     /// It may have been sent, or cannot be.
     Over(Reason),
 }
@@ -31,12 +30,12 @@ pub(super) enum Unsent {
 /// What became of a request, and at which server.
 pub(in crate::gateway) struct Sent {
     pub(in crate::gateway) server: ServerId,
-    pub(in crate::gateway) result: Result<(Response<Incoming>, Held), Reason>,
+    pub(in crate::gateway) result: Result<(Response<()>, Held), Reason>,
 }
 
 /// Sends a request that no idle connection could take at once, first of all to the server that was chosen for it.
 pub(in crate::gateway) async fn send(
-    mut request: Box<Request<RequestBody>>,
+    mut request: Box<Outgoing>,
     servers: &Servers,
     chosen: ServerId,
     connect_timeout: Duration,
@@ -90,13 +89,12 @@ pub(in crate::gateway) async fn send(
 
 /// Sends to one server, and waits for a connection where there are too many.
 async fn send_to(
-    request: Box<Request<RequestBody>>,
+    mut request: Box<Outgoing>,
     server: &Rc<ServerPool>,
     servers: &Servers,
     connect_timeout: Duration,
     client: &Rc<client::Connection>,
-) -> Result<(Response<Incoming>, Held), Unsent> {
-    let mut request = request;
+) -> Result<(Response<()>, Held), Unsent> {
     let mut place: Option<(Waiting, Instant)> = None;
     loop {
         // Who comes later does not go before those who wait.
@@ -125,35 +123,31 @@ async fn send_to(
 }
 
 async fn send_http1(
-    request: Box<Request<RequestBody>>,
+    mut request: Box<Outgoing>,
     server: &Rc<ServerPool>,
     connect_timeout: Duration,
     client: &Rc<client::Connection>,
-) -> Result<(Response<Incoming>, Held), Unsent> {
-    let mut request = *request;
-    while let Some(mut lease) = server.idle() {
-        if !lease.is_ready().await {
-            continue;
-        }
-        match lease.send(request, Rc::clone(client)).await {
-            Ok((response, lease)) => return Ok((response, Held::Http1(lease))),
-            Err(mut unsent) => {
-                request = unsent
-                    .take_message()
-                    .ok_or(Unsent::Over(Reason::UpstreamProtocol))?;
-            }
+) -> Result<(Response<()>, Held), Unsent> {
+    while let Some(lease) = server.idle() {
+        match lease.send(request, Rc::clone(client)) {
+            Ok(sending) => return answer(sending).await,
+            Err(unsent) => request = unsent,
         }
     }
     let lease = match server.connect(connect_timeout).await {
         Ok(lease) => lease,
-        Err(none) => return Err(Unsent::NoConnection(none, Box::new(request))),
+        Err(none) => return Err(Unsent::NoConnection(none, request)),
     };
-    match lease.send(request, Rc::clone(client)).await {
-        Ok((response, lease)) => Ok((response, Held::Http1(lease))),
+    match lease.send(request, Rc::clone(client)) {
+        Ok(sending) => answer(sending).await,
         // Closed before anything was sent: that is no connection either.
-        Err(mut unsent) => Err(match unsent.take_message() {
-            Some(request) => Unsent::NoConnection(NoConnection::Failed, Box::new(request)),
-            None => Unsent::Over(Reason::UpstreamProtocol),
-        }),
+        Err(request) => Err(Unsent::NoConnection(NoConnection::Failed, request)),
+    }
+}
+
+async fn answer(sending: Sending) -> Result<(Response<()>, Held), Unsent> {
+    match sending.await {
+        Ok((response, lease)) => Ok((response, Held::Http1(lease))),
+        Err(_) => Err(Unsent::Over(Reason::UpstreamProtocol)),
     }
 }

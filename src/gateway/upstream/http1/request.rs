@@ -1,0 +1,257 @@
+//! A request as bytes: its head, and the framing of its body (RFC 9112 sections 3, 6 and 7).
+//!
+//! The connection calls it. What says how long the body is, is said here and nowhere else: whatever the head has of that
+//! is left out.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName};
+use http_body::{Body as _, Frame};
+use tokio::io::AsyncWrite as _;
+
+use super::Broken;
+use crate::gateway::outgoing::Outgoing;
+use crate::gateway::request_body::RequestBody;
+use crate::net::UpstreamStream;
+
+/// A part of a body that is larger is written from where it is.
+const LARGE: usize = 8 << 10;
+
+/// What is to be written, in order: bytes of ours, then a part of a body.
+#[derive(Debug, Default)]
+pub(super) struct Output {
+    pub(super) bytes: Vec<u8>,
+    /// So many of them are written.
+    written: usize,
+    part: Bytes,
+}
+
+/// What is left of the body of a request.
+#[derive(Debug)]
+pub(super) enum Upload {
+    /// All is in the output.
+    Over,
+    Going(Box<Going>),
+    /// The server takes no more.
+    Refused,
+}
+
+#[derive(Debug)]
+pub(super) struct Going {
+    body: RequestBody,
+    framing: Framing,
+}
+
+#[derive(Debug)]
+enum Framing {
+    /// So many bytes are still to come.
+    Length(u64),
+    /// With the trailers that the head has announced.
+    Chunked(Vec<HeaderName>),
+}
+
+impl Output {
+    /// Whether there is enough to be written before more is fetched.
+    fn is_full(&self) -> bool {
+        self.bytes.len() >= LARGE || !self.part.is_empty()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.part.is_empty()
+    }
+
+    /// Whether nothing has been written of what there is.
+    pub(super) fn is_whole(&self) -> bool {
+        self.written == 0
+    }
+
+    /// Lets go of much room.
+    pub(super) fn rest(&mut self) {
+        if self.bytes.capacity() > 2 * LARGE {
+            self.bytes = Vec::new();
+        }
+    }
+
+    fn push(&mut self, part: Bytes) {
+        if part.len() < LARGE {
+            self.bytes.extend_from_slice(&part);
+        } else {
+            self.part = part;
+        }
+    }
+
+    /// Writes all of it.
+    pub(super) fn poll_write(
+        &mut self,
+        stream: &mut UpstreamStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let bytes = self.bytes.get(self.written..).unwrap_or_default();
+            let stream = Pin::new(&mut *stream);
+            let count = match (bytes, &*self.part) {
+                ([], part) => ready!(stream.poll_write(cx, part))?,
+                (bytes, []) => ready!(stream.poll_write(cx, bytes))?,
+                (bytes, part) => {
+                    ready!(stream.poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(part)]))?
+                }
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_bytes = count.min(bytes.len());
+            self.written += of_bytes;
+            self.part.advance(count - of_bytes);
+            if self.written == self.bytes.len() {
+                self.bytes.clear();
+                self.written = 0;
+            }
+        }
+        Pin::new(stream).poll_flush(cx)
+    }
+}
+
+/// Writes the head.
+pub(super) fn write_head(request: &Outgoing, bytes: &mut Vec<u8>) {
+    let Outgoing { head, added, body } = request;
+    bytes.extend_from_slice(head.method.as_str().as_bytes());
+    bytes.push(b' ');
+    let target = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    // A path is never empty here (RFC 9112 section 3.2.1).
+    if !target.starts_with(['/', '*']) {
+        bytes.push(b'/');
+    }
+    bytes.extend_from_slice(target.as_bytes());
+    bytes.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in &head.headers {
+        if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
+            write_field(name.as_str(), value.as_bytes(), bytes);
+        }
+    }
+    for (name, value) in added.iter() {
+        write_field(name.as_str(), value.as_bytes(), bytes);
+    }
+    match body.size_hint().exact() {
+        Some(0) if !head.headers.contains_key(CONTENT_LENGTH) => {}
+        Some(length) => bytes.extend_from_slice(format!("content-length: {length}\r\n").as_bytes()),
+        None => write_field("transfer-encoding", b"chunked", bytes),
+    }
+    bytes.extend_from_slice(b"\r\n");
+}
+
+fn write_field(name: &str, value: &[u8], bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(name.as_bytes());
+    bytes.extend_from_slice(b": ");
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+impl Upload {
+    /// The body of a request whose head is in the output; and its fields, which are of no use any more.
+    pub(super) fn of(request: Outgoing) -> (Self, HeaderMap) {
+        let Outgoing { head, body, .. } = request;
+        if matches!(body, RequestBody::Empty) {
+            return (Self::Over, head.headers);
+        }
+        let framing = match body.size_hint().exact() {
+            Some(length) => Framing::Length(length),
+            None => Framing::Chunked(announced(&head.headers)),
+        };
+        (Self::Going(Box::new(Going { body, framing })), head.headers)
+    }
+
+    /// Puts what there is of the body into the output. Ready once that is worth writing, or all.
+    ///
+    /// # Errors
+    /// The body has broken off, or is not as long as was said; the request cannot be completed.
+    pub(super) fn poll_fill(
+        &mut self,
+        output: &mut Output,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Broken>> {
+        while let Self::Going(going) = self {
+            if output.is_full() {
+                break;
+            }
+            let frame = match Pin::new(&mut going.body).poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(frame) => frame.transpose().map_err(|_its_own_record| Broken::Request)?,
+            };
+            let is_over = match frame {
+                Some(frame) => going.push(frame, output)? || going.body.is_end_stream(),
+                None => true,
+            };
+            if is_over {
+                going.end(output)?;
+                *self = Self::Over;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Going {
+    /// Whether it was the last.
+    fn push(&mut self, frame: Frame<Bytes>, output: &mut Output) -> Result<bool, Broken> {
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                if let (Framing::Chunked(announced), Ok(trailers)) = (&self.framing, frame.into_trailers()) {
+                    output.bytes.extend_from_slice(b"0\r\n");
+                    for (name, value) in &trailers {
+                        if announced.contains(name) {
+                            write_field(name.as_str(), value.as_bytes(), &mut output.bytes);
+                        }
+                    }
+                    output.bytes.extend_from_slice(b"\r\n");
+                    self.framing = Framing::Length(0);
+                }
+                return Ok(true);
+            }
+        };
+        match &mut self.framing {
+            Framing::Length(left) => {
+                *left = left.checked_sub(data.len() as u64).ok_or(Broken::Request)?;
+                output.push(data);
+            }
+            // An empty chunk would be the last.
+            Framing::Chunked(_) if data.is_empty() => {}
+            Framing::Chunked(_) => {
+                output
+                    .bytes
+                    .extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+                output.bytes.extend_from_slice(&data);
+                output.bytes.extend_from_slice(b"\r\n");
+            }
+        }
+        Ok(false)
+    }
+
+    fn end(&self, output: &mut Output) -> Result<(), Broken> {
+        match self.framing {
+            Framing::Length(0) => Ok(()),
+            // What was announced does not come.
+            Framing::Length(_) => Err(Broken::Request),
+            Framing::Chunked(_) => {
+                output.bytes.extend_from_slice(b"0\r\n\r\n");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The trailers that a head announces (RFC 9110 section 6.6.2).
+fn announced(fields: &HeaderMap) -> Vec<HeaderName> {
+    fields
+        .get_all(TRAILER)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+        .collect()
+}
