@@ -79,14 +79,20 @@ pub(super) fn api_keys(keys: &ApiKeysPlan) -> Value {
 }
 
 /// Completed by what is the same for all endpoints that are asked.
-fn with_asked(mut shown: Value, asked: &AskedEndpoint) -> Value {
-    shown["ttl"] = show_period(asked.ttl).into();
-    shown["negative_ttl"] = show_period(asked.negative_ttl).into();
-    shown["timeout"] = show_period(asked.timeout).into();
-    shown["concurrency"] = asked.concurrency.into();
-    shown["max_waiting"] = asked.waiting.into();
-    shown["failures"] = asked.failures.into();
-    shown["cooldown"] = show_period(asked.cooldown).into();
-    shown["allow_http"] = asked.allow_http.into();
-    shown
+fn with_asked(shown: Value, asked: &AskedEndpoint) -> Value {
+    let asked = json!({
+        "ttl": show_period(asked.ttl),
+        "negative_ttl": show_period(asked.negative_ttl),
+        "timeout": show_period(asked.timeout),
+        "concurrency": asked.concurrency,
+        "max_waiting": asked.waiting,
+        "failures": asked.failures,
+        "cooldown": show_period(asked.cooldown),
+        "allow_http": asked.allow_http,
+    });
+    let parts = [shown, asked].into_iter().filter_map(|part| match part {
+        Value::Object(members) => Some(members),
+        _ => None,
+    });
+    Value::Object(parts.flatten().collect())
 }
