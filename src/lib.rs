@@ -17,7 +17,8 @@
 //! - **Control loop**, [`control`]: may be slow, may do I/O, never on a request's path. The single writer of snapshots.
 //! - **Authority**, `authority` (a cargo feature): the embedded authorization server. Never on a request's path through the
 //!   gateway; what it knows reaches the others through [`app`].
-//! - **Rim**, [`config`] [`app`] [`cli`]: files, environment, threads, signals. [`telemetry`] is what all may count with.
+//! - **Rim**, [`config`] [`app`] [`cli`]: files, environment, threads, signals. [`telemetry`] is what all may count with,
+//!   [`clock`] what they read the time from.
 //!
 //! # What always holds
 //! - Only [`token`] makes a [`token::Principal`], only [`policy`] makes a [`policy::Permit`], and forwarding takes a permit
@@ -40,6 +41,7 @@ pub mod definition;
 pub mod token;
 pub mod policy;
 pub mod snapshot;
+pub mod clock;
 pub mod telemetry;
 pub mod net;
 pub mod gateway;

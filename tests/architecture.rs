@@ -17,11 +17,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// A module uses only what stands before it; peers, in one entry, never use one another.
-const ORDER: [&[&str]; 11] = [
+const ORDER: [&[&str]; 12] = [
     &["definition"],
     &["token"],
     &["policy"],
     &["snapshot"],
+    &["clock"],
     &["telemetry"],
     &["net"],
     &["gateway", "control", "authority"],

@@ -168,3 +168,11 @@ mod authority_crash;
 #[cfg(feature = "authority")]
 #[path = "it/authority_replicas.rs"]
 mod authority_replicas;
+
+#[cfg(not(feature = "authority"))]
+#[path = "it/without_authority.rs"]
+mod without_authority;
+
+#[cfg(feature = "authority")]
+#[path = "it/secrets.rs"]
+mod secrets;

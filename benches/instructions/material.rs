@@ -10,12 +10,13 @@ use std::time::Duration;
 use scopegate::definition::{Secret, SigningAlg, TokenDialect};
 use scopegate::snapshot::handoff::KeyMisses;
 use scopegate::snapshot::{CompileSettings, IssuerKeys, Plan, ServerAddress, Snapshot, compile};
-use scopegate::token::KeySet;
+use scopegate::token::{DecryptionKey, DecryptionKeys, Encryption, KeySet, Unencrypted};
 use serde::{Deserialize, Serialize};
 
 use super::support::api::{ISSUER, KID, MAX_BYTES, TestApi};
 use super::support::forge::{SigningKey, jwks};
 use super::support::routes::{api_plan, guarded, public};
+use super::support::seal::{Recipient, Seal};
 
 /// A secret of 256 bits; nothing but the counted processes takes it.
 const SECRET: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
@@ -29,6 +30,9 @@ pub(crate) struct Material {
     pub(crate) hs256: String,
     /// With another scope than the one that is asked for.
     pub(crate) narrow: String,
+    /// `rs256` encrypted, and the key to it.
+    pub(crate) sealed: String,
+    decryption_key: String,
 }
 
 impl Material {
@@ -41,9 +45,13 @@ impl Material {
         let mut narrow = claims.clone();
         narrow["scope"] = "write:items".into();
         let hs256 = self::api(SigningAlg::HS256);
+        let rs256 = api.sign(&api.header(), &claims);
+        let recipient = Recipient::fixture("RSA", 0);
         let material = Self {
             jwks: jwks(&[api.key().jwk(KID)]),
-            rs256: api.sign(&api.header(), &claims),
+            sealed: recipient.seal(&Seal::new("RSA-OAEP-256", "A256GCM"), rs256.as_bytes()),
+            decryption_key: recipient.pem(),
+            rs256,
             hs256: SigningKey::hmac(SECRET).token(SigningAlg::HS256, &hs256.header(), &claims),
             narrow: api.sign(&api.header(), &narrow),
         };
@@ -57,6 +65,20 @@ impl Material {
 
     /// An API of this algorithm with a public route and two that ask for `read:items`.
     pub(crate) fn snapshot(&self, alg: SigningAlg, upstream: SocketAddr) -> Snapshot {
+        self.compiled(alg, upstream, None)
+    }
+
+    /// The same for an API that takes encrypted tokens.
+    pub(crate) fn decrypting_snapshot(&self, alg: SigningAlg, upstream: SocketAddr) -> Snapshot {
+        let key = DecryptionKey::read(self.decryption_key.as_bytes()).unwrap();
+        let encryption = Encryption {
+            keys: DecryptionKeys::new(vec![key], None),
+            unencrypted: Unencrypted::Refuse,
+        };
+        self.compiled(alg, upstream, Some(encryption))
+    }
+
+    fn compiled(&self, alg: SigningAlg, upstream: SocketAddr, encryption: Option<Encryption>) -> Snapshot {
         let mut plan = api_plan(
             api(alg),
             &[],
@@ -67,6 +89,7 @@ impl Material {
             ],
         );
         plan.signing_secret = alg.is_symmetric().then(|| Secret::new(SECRET));
+        plan.encryption = encryption;
         plan.upstream.servers = vec![ServerAddress::tcp(upstream.ip().to_string(), upstream.port())];
         let (set, _) = KeySet::from_jwks(self.jwks.as_bytes()).unwrap();
         let keys = IssuerKeys {

@@ -13,8 +13,8 @@ mod support;
 use aws_lc_rs::digest::{SHA256, digest};
 use libfuzzer_sys::fuzz_target;
 use scopegate::definition::SigningAlg;
-use scopegate::token::{ProofDesk, ProofError, ProofScope, ProofSettings, Thumbprint, check_proof};
-use support::forge::SigningKey;
+use scopegate::token::{KnownHeader, ProofDesk, ProofError, ProofScope, ProofSettings, Thumbprint, check_proof};
+use support::forge::{SigningKey, encode};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -42,14 +42,27 @@ fuzz_target!(|data: &[u8]| {
         key.token_of_text(SigningAlg::ES256, &header, claims)
     };
     let desk = ProofDesk::new(&ProofSettings::default(), &[1; 32], &[2; 32]);
+    let known = KnownHeader::default();
     let scope = ProofScope {
         method: "GET",
         base: "https://items.example.com",
         path: "/items",
         token: "token",
         key: &thumbprint,
+        known: &known,
     };
-    if let Ok(found) = check_proof(&proof, scope, desk.times(), NOW) {
+    let verdict = check_proof(&proof, scope, desk.times(), NOW);
+    // A second time with what the first has shown, and a third with what another proof of the key has shown.
+    assert_eq!(check_proof(&proof, scope, desk.times(), NOW), verdict);
+    let right = right_proof(&key, &members);
+    let known = KnownHeader::default();
+    let scope = ProofScope {
+        known: &known,
+        ..scope
+    };
+    assert!(check_proof(&right, scope, desk.times(), NOW).is_ok());
+    assert_eq!(check_proof(&proof, scope, desk.times(), NOW), verdict);
+    if let Ok(found) = verdict {
         assert!((1..=256).contains(&found.id.len()));
         assert!((NOW..=NOW + 70).contains(&found.good_until));
         assert_eq!(desk.take(&found, &thumbprint, NOW), Ok(()));
@@ -57,3 +70,13 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(desk.len(), 1);
     }
 });
+
+/// With the header that the seeds have.
+fn right_proof(key: &SigningKey, members: &str) -> String {
+    let ath = encode(digest(&SHA256, b"token").as_ref());
+    let claims = format!(
+        r#"{{"jti":"1","htm":"GET","htu":"https://items.example.com/items","iat":{NOW},"ath":"{ath}"}}"#
+    );
+    let header = format!(r#"{{"typ":"dpop+jwt","alg":"ES256","jwk":{members}}}"#);
+    key.token_of_text(SigningAlg::ES256, &header, &claims)
+}

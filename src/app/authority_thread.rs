@@ -140,6 +140,8 @@ async fn run(
     let mut tasks = JoinSet::new();
     let following = Arc::clone(&authority);
     tasks.spawn_local(async move { following.state().follow().await });
+    let swept = Arc::clone(&authority);
+    tasks.spawn_local(async move { swept.keep_clean().await });
     tasks.spawn_local(told.follow(Arc::clone(&authority)));
     tasks.spawn_local(async move {
         if let Err(error) = serve_authority(authority, &listener, tls, watcher).await {

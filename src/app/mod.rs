@@ -27,7 +27,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::config::{self, Followed, Settings};
 use crate::control::{
-    ApplyError, CertificateError, Certificates, ReconcileSettings, RevocationError, TlsListeners, kept,
+    ApplyError, CertificateError, Certificates, ReadFile, ReconcileSettings, RevocationError, TlsListeners,
+    kept,
 };
 use crate::net::{
     BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, ListenerSettings, Protocol,
@@ -118,7 +119,8 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
 
     let registry = prometheus::Registry::new();
     let metrics = Metrics::new(&registry, Reason::names()).map_err(system)?;
-    let (certificates, tls) = Certificates::load(&tls_listeners(settings), &metrics)?;
+    let (certificates, tls) =
+        Certificates::load(&tls_listeners(settings), files_of(origin.as_ref()), &metrics)?;
     let fronts = fronts(settings, &tls, &metrics);
     let listeners: Vec<_> = bound.into_iter().zip(fronts).collect();
     let denials = DenialLines::new(
@@ -325,6 +327,12 @@ fn tls_listeners(settings: &Settings) -> Vec<ListenerSettings> {
         proxy_protocol: None,
     }));
     listeners
+}
+
+/// Where files are read from: what the configuration is read through, or the disk.
+fn files_of(origin: Option<&Origin>) -> ReadFile {
+    let sources = origin.map_or_else(|| Origin::file("").sources, |origin| Arc::clone(&origin.sources));
+    Box::new(move |path| sources.file(path))
 }
 
 fn fronts(settings: &Settings, tls: &TlsListeners, metrics: &Metrics) -> Vec<Arc<Front>> {

@@ -18,7 +18,7 @@ mod management;
 mod oauth;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 pub use self::http::{Answer, Request, serve_authority};
 pub use bootstrap::{Administrator, BootstrapError};
@@ -29,6 +29,7 @@ pub use signing::KeyFault;
 pub use state::{State, WriteError};
 pub use store::{PostgresAddress, SealingKey, Store, StoreAddress, StoreError};
 
+use crate::clock::unix_now;
 use crate::telemetry::Metrics;
 use bootstrap::First;
 use model::{Draft, KeyRecord, KeyState};
@@ -147,6 +148,26 @@ impl Authority {
         Ok(())
     }
 
+    /// Removes from the store what nobody can use any more. Returns how much that was.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
+        oauth::sweep(&self.state, unix_now()).await
+    }
+
+    /// Sweeps for as long as the authority runs.
+    pub async fn keep_clean(&self) {
+        loop {
+            match self.sweep().await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "removed logins whose refresh tokens have ended"),
+                Err(error) => tracing::warn!(%error, "cannot remove what has ended from the store"),
+            }
+            tokio::time::sleep(BETWEEN_SWEEPS).await;
+        }
+    }
+
     /// The hash of a new password of a user, in PHC form; `None` where there is too much to do at the moment.
     pub async fn hash_password(&self, password: zeroize::Zeroizing<String>) -> Option<String> {
         self.oauth.hash_password(password).await
@@ -166,7 +187,4 @@ fn management_scopes() -> impl Iterator<Item = &'static str> {
     management::SCOPES.into_iter()
 }
 
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
-}
+const BETWEEN_SWEEPS: Duration = Duration::from_secs(3_600);

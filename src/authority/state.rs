@@ -126,6 +126,19 @@ impl State {
         self.store.get(kind, id).await
     }
 
+    /// Removes what is over of a kind that is not held in memory, and says how much.
+    ///
+    /// # Errors
+    /// The store failed; what is over can be removed another time.
+    pub async fn sweep(
+        &self,
+        kind: Kind,
+        is_over: impl Fn(&Tenant, &Object) -> bool,
+    ) -> Result<u64, StoreError> {
+        let tenant = self.tenant();
+        self.store.sweep(kind, |object| is_over(&tenant, object)).await
+    }
+
     /// Reads what others have changed, for as long as this runs.
     pub async fn follow(&self) {
         loop {

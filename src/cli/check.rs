@@ -5,11 +5,11 @@
 
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
 use super::Output;
+use crate::clock::unix_now;
 use crate::config::{self, Faults, Settings, Sources};
 use crate::policy::{Conditions, Mode, RequirementPlan};
 use crate::snapshot::{ApiPlan, RoutePlan};
@@ -151,11 +151,6 @@ fn notes(settings: &Settings) -> Vec<String> {
         );
     }
     notes
-}
-
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn notes_of(api: &ApiPlan) -> Vec<String> {

@@ -3,6 +3,7 @@
 //! 0 good, 1 configuration, 2 usage, 3 denied. Results go to standard output, everything else to standard error.
 
 pub mod check;
+#[cfg(feature = "authority")]
 pub mod demo;
 pub mod explain;
 pub mod health;
@@ -61,11 +62,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Everything embedded on loopback: an issuer, an API, the gateway; prints requests to try.
+    /// Everything embedded on loopback: an authority, an API, the gateway; prints requests to try.
     Demo {
         /// Where the gateway listens. Another port is taken where this one is in use.
         #[arg(long, default_value = "127.0.0.1:8080")]
         address: SocketAddr,
+        /// Gateway and authority speak TLS, with certificates that are made for it.
+        #[arg(long)]
+        tls: bool,
     },
     /// Runs the gateway.
     Run {
@@ -209,7 +213,22 @@ fn dispatch(command: Command) -> io::Result<Outcome> {
     // Not locked: the access log may go there too, from a thread of its own, for as long as `run` runs.
     let out = &mut io::stdout();
     match command {
-        Command::Demo { address } => demo::run(address, out),
+        #[cfg(feature = "authority")]
+        Command::Demo { address, tls } => {
+            let transport = if tls {
+                demo::Transport::Tls
+            } else {
+                demo::Transport::Cleartext
+            };
+            demo::run(address, transport, out)
+        }
+        #[cfg(not(feature = "authority"))]
+        Command::Demo { .. } => {
+            say(
+                "scopegate: this build has no authority, which the demo needs: build it with its default features",
+            );
+            Ok(Outcome::Failed)
+        }
         Command::Run { config } => Ok(run::run(&config.path)),
         Command::Check { config, output } => {
             let is_valid = check::run(&config.path, &System, output, out, &mut io::stderr().lock())?;

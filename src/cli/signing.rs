@@ -1,5 +1,5 @@
-//! A signing key that lives as long as the process: what `demo` issues tokens with, and `explain --claims` a token for
-//! the claims that it is shown.
+//! A signing key that lives as long as the process: `explain --claims` makes a token of it for the claims that it is
+//! shown.
 //!
 //! The keys are fresh each time and trusted by nobody but the command that made them. Signing is `jsonwebtoken`'s; it
 //! parses the key for every token, which is too slow for a token endpoint and of no matter here.
@@ -29,13 +29,6 @@ pub(super) struct SigningKey {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot sign: {0}")]
 pub(super) struct SigningError(String);
-
-impl SigningError {
-    /// Something beside the key is wrong.
-    pub(super) fn new(text: &str) -> Self {
-        Self(text.into())
-    }
-}
 
 impl SigningKey {
     /// A fresh key pair for an algorithm, or the given secret for an HS* one.

@@ -96,7 +96,7 @@ impl Mirror for File {
     fn read(keys: &mut Keys<'_, '_>) -> Option<Self> {
         keys.unsupported(&["tracing", "rate_limits"]);
         #[cfg(not(feature = "authority"))]
-        keys.unsupported(&["authority"]);
+        keys.left_out("authority");
         // The authority can run alone.
         let is_alone = keys.has("authority") && !keys.has("listeners") && !keys.has("apis");
         let listeners = if is_alone {

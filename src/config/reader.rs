@@ -94,6 +94,18 @@ impl Keys<'_, '_> {
         }
         self.unsupported.extend(keys);
     }
+
+    /// A key of a part that this build was made without.
+    #[cfg(not(feature = "authority"))]
+    pub(super) fn left_out(&mut self, key: &'static str) {
+        if let Some(entry) = self.fields.entry(key) {
+            let message = format!("`{key}` is left out of this build");
+            let hint = "build it with its default features";
+            self.faults
+                .push(Fault::new(&entry.place, message).with_hint(hint));
+        }
+        self.unsupported.push(key);
+    }
 }
 
 /// The fault of a value that does not have the expected shape.

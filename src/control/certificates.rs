@@ -8,20 +8,23 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::IntCounterVec;
 use zeroize::Zeroizing;
 
+use crate::clock::unix_now;
 use crate::net::{Contents, Expiry, ListenerSettings, Role, ServerTls, TlsFault, TlsListener, TlsSettings};
 use crate::telemetry::Metrics;
 
 /// The TLS of every listener that has one.
-#[derive(Debug)]
 pub struct Certificates {
     listeners: Vec<Served>,
+    read: ReadFile,
     metrics: Metrics,
 }
+
+/// What files are read through: the disk, or what stands in its place.
+pub type ReadFile = Box<dyn Fn(&Path) -> io::Result<Vec<u8>> + Send>;
 
 /// What each listener serves, in the order of the configuration; `None`: cleartext.
 pub type TlsListeners = Vec<Option<Arc<TlsListener>>>;
@@ -42,7 +45,6 @@ pub enum CertificateError {
     Faults(Vec<TlsFault>),
 }
 
-#[derive(Debug)]
 struct Served {
     settings: TlsSettings,
     http2: bool,
@@ -58,6 +60,7 @@ impl Certificates {
     /// The first listener whose files are not good.
     pub fn load(
         settings: &[ListenerSettings],
+        read: ReadFile,
         metrics: &Metrics,
     ) -> Result<(Self, TlsListeners), CertificateError> {
         let mut listeners = Vec::new();
@@ -67,12 +70,13 @@ impl Certificates {
                 served.push(None);
                 continue;
             };
-            let new = Served::load(tls, listener.http2, &metrics.tls_handshakes)?;
+            let new = Served::load(tls, listener.http2, &read, &metrics.tls_handshakes)?;
             served.push(Some(Arc::clone(&new.listener)));
             listeners.push(new);
         }
         let certificates = Self {
             listeners,
+            read,
             metrics: metrics.clone(),
         };
         certificates.tell();
@@ -88,7 +92,7 @@ impl Certificates {
     pub fn refresh(&mut self) -> bool {
         let mut is_current = true;
         for served in &mut self.listeners {
-            if let Err(error) = served.refresh() {
+            if let Err(error) = served.refresh(&self.read) {
                 tracing::error!(%error, "certificates: what was served before stays in force");
                 is_current = false;
             }
@@ -117,9 +121,10 @@ impl Served {
     fn load(
         settings: &TlsSettings,
         http2: bool,
+        read: &ReadFile,
         handshakes: &IntCounterVec,
     ) -> Result<Self, CertificateError> {
-        let contents = read(settings)?;
+        let contents = contents(settings, read)?;
         let tls = ServerTls::new(settings, http2, &contents).map_err(CertificateError::Faults)?;
         Ok(Self {
             settings: settings.clone(),
@@ -130,8 +135,8 @@ impl Served {
         })
     }
 
-    fn refresh(&mut self) -> Result<(), CertificateError> {
-        let contents = read(&self.settings)?;
+    fn refresh(&mut self, read: &ReadFile) -> Result<(), CertificateError> {
+        let contents = contents(&self.settings, read)?;
         if contents == self.contents {
             return Ok(());
         }
@@ -146,6 +151,13 @@ impl Served {
     }
 }
 
+impl std::fmt::Debug for Certificates {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let settings = self.listeners.iter().map(|served| &served.settings);
+        f.debug_list().entries(settings).finish()
+    }
+}
+
 fn files(settings: &TlsSettings) -> impl Iterator<Item = &Path> {
     let pairs = settings.pairs.iter();
     pairs
@@ -153,19 +165,14 @@ fn files(settings: &TlsSettings) -> impl Iterator<Item = &Path> {
         .chain(settings.client_ca.as_deref())
 }
 
-fn read(settings: &TlsSettings) -> Result<Contents, CertificateError> {
+fn contents(settings: &TlsSettings, read: &ReadFile) -> Result<Contents, CertificateError> {
     let mut contents = HashMap::new();
     for path in files(settings) {
-        let content = std::fs::read(path).map_err(|error| CertificateError::Read {
+        let content = read(path).map_err(|error| CertificateError::Read {
             path: path.into(),
             error,
         })?;
         contents.insert(path.to_owned(), Zeroizing::new(content));
     }
     Ok(contents)
-}
-
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

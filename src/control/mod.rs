@@ -16,7 +16,7 @@ mod admin;
 mod tests;
 
 pub use admin::{Admin, serve_admin};
-pub use certificates::{CertificateError, Certificates, TlsListeners};
+pub use certificates::{CertificateError, Certificates, ReadFile, TlsListeners};
 pub use jwks::fetch_keys;
 pub use memory::watch_memory;
 pub use reconcile::{ApplyError, NewPlan, ReconcileSettings, Reconciler, reconciler};

@@ -8,13 +8,14 @@ use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::MissedTickBehavior;
 
 use super::settings::RevocationSettings;
 use super::watch::watch_files;
+use crate::clock::unix_now;
 use crate::snapshot::{Lists, Revocations};
 use crate::telemetry::Metrics;
 use crate::token::{Revocation, RevocationFault, RevocationList, Target, UnixSeconds};
@@ -289,9 +290,4 @@ fn store(path: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     fs::rename(new, path)
-}
-
-fn unix_now() -> UnixSeconds {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
 }

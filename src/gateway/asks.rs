@@ -14,10 +14,10 @@ use super::body::ResponseBody;
 use super::forward::Forwarded;
 use super::grpc::Dialect;
 use super::record::Record;
-use super::service::unix_now;
 use super::upgrade::{Handshake, TunnelTimes};
 use super::vigil::Vigil;
 use super::worker::Worker;
+use crate::clock::unix_now;
 use crate::policy::{Mode, OnExpiry, Permit, Reason, Route, RouteTable, Upgrade};
 use crate::token::UnixSeconds;
 

@@ -1,7 +1,7 @@
 //! Request bodies on their way to the upstream: bounded, timed, counted, never collected.
 //!
-//! A body knows its largest size and how long its client may pause. It is polled by hyper, so back-pressure is the
-//! sockets' own.
+//! A body knows its largest size and how long its client may pause. The connection to the upstream polls it, so
+//! back-pressure is the sockets' own.
 
 use std::cell::Cell;
 use std::pin::Pin;

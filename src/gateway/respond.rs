@@ -126,13 +126,18 @@ fn http(
 ) -> Response<ResponseBody> {
     fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     // Every part is of a fixed alphabet without quotes and backslashes.
-    let body = format!(
-        "{{\"error\":\"{}\",\"error_description\":\"{}\",\"reason\":\"{}\",\"request_id\":\"{}\"}}\n",
+    let body = [
+        "{\"error\":\"",
         reason.error_code(),
+        "\",\"error_description\":\"",
         reason.text(),
+        "\",\"reason\":\"",
         reason.name(),
+        "\",\"request_id\":\"",
         request_id.as_str(),
-    );
+        "\"}\n",
+    ]
+    .concat();
     fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     // hyper leaves the body of an answer to `HEAD` away in HTTP/1.1 only.
     let body = if record.is_of_head() {

@@ -2,9 +2,8 @@
 //!
 //! A newcomer reads this file and `policy/decide.rs`, and knows the product.
 
-use std::pin::pin;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
@@ -31,9 +30,10 @@ use super::verdict::{Judged, Verdict, Waiting, denial, waiting_for};
 use super::verified::{CachedVerifier, OpenedVerifier};
 use super::vigil::Vigil;
 use super::worker::{View, Worker};
+use crate::clock::unix_now;
 use crate::policy::{Decision, Denial, Permit, Reason, RouteId, decide};
 use crate::snapshot::handoff::MissAnswer;
-use crate::token::{OpenedToken, UnixSeconds};
+use crate::token::OpenedToken;
 
 /// How long a request waits for a key that is being fetched.
 const KEY_PATIENCE: Duration = Duration::from_secs(2);
@@ -313,11 +313,13 @@ impl Worker {
         let deadline = self.deadlines.after(waits.head, now);
         let call = asks.call_time.map(|time| self.deadlines.after(time, now));
         let to = (Rc::clone(&servers), chosen);
-        let forwarding = forward(permit, request, progress, to, connection, waits, deadline);
+        // In a box of its own: a future that is taken into another one has its room twice there.
+        let mut forwarding = Box::pin(forward(
+            permit, request, progress, to, connection, waits, deadline,
+        ));
         Serving::Later(Box::pin(async move {
-            let mut forwarding = pin!(forwarding);
             let forwarded = match &call {
-                None => forwarding.await,
+                None => forwarding.as_mut().await,
                 Some(call) => {
                     let in_time = call.limit(forwarding.as_mut()).await;
                     in_time.unwrap_or(Err(Failed::too_late(chosen)))
@@ -389,11 +391,4 @@ fn failed(
         ..Denial::of(reason)
     };
     reply.refuse(&denial, &view.snapshot.table, None, record)
-}
-
-/// The one wall clock of the data plane.
-pub(super) fn unix_now() -> UnixSeconds {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| {
-        UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
-    })
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::service::unix_now;
 use super::worker::View;
+use crate::clock::unix_now;
 use crate::policy::{Decision, Denial, Reason};
 use crate::token::{SealedToken, UnixSeconds};
 

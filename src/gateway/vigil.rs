@@ -11,7 +11,7 @@ use std::task::Context;
 
 use tokio::sync::watch;
 
-use super::service::unix_now;
+use crate::clock::unix_now;
 use crate::policy::{Mode, Permit, Route};
 use crate::snapshot::Revocations;
 use crate::token::Principal;

@@ -10,8 +10,8 @@ use http::HeaderName;
 use super::{Api, RequestHead};
 use crate::definition::{ApiDefinition, PopMechanism, PopRequiredFor};
 use crate::token::{
-    BearerToken, Binding, Principal, ProofError, ProofScope, Scheme, Thumbprint, UnixSeconds, VerifyToken,
-    check_proof,
+    BearerToken, Binding, KnownHeader, Principal, ProofError, ProofScope, Scheme, Thumbprint, UnixSeconds,
+    VerifyToken, check_proof,
 };
 
 const DPOP: HeaderName = HeaderName::from_static("dpop");
@@ -99,7 +99,10 @@ fn check(
         (None, Scheme::Bearer) if !asked.is_required => Ok(()),
         (None, _) => Err(ProofError::Unbound),
         (Some(Binding::Key(_)), Scheme::Bearer) => Err(ProofError::Downgrade),
-        (Some(Binding::Key(key)), Scheme::Dpop) => check_dpop(asked, head, token, key, verify, now),
+        (Some(Binding::Key(key)), Scheme::Dpop) => {
+            let bound = (key, principal.known_header());
+            check_dpop(asked, head, token, bound, verify, now)
+        }
         (Some(Binding::Certificate(bound)), _) => check_certificate(*bound, verify.certificate()),
     }
 }
@@ -108,7 +111,7 @@ fn check_dpop(
     asked: &Possession,
     head: RequestHead<'_>,
     token: BearerToken<'_>,
-    key: &Thumbprint,
+    (key, known): (&Thumbprint, &KnownHeader),
     verify: &impl VerifyToken<Api>,
     now: UnixSeconds,
 ) -> Result<(), ProofError> {
@@ -128,6 +131,7 @@ fn check_dpop(
         path: head.path,
         token: token.as_str(),
         key,
+        known,
     };
     let proof = check_proof(text, scope, desk.times(), now)?;
     desk.take(&proof, key, now)

@@ -70,7 +70,8 @@ impl Reader {
 /// that was fetched after it was first seen lacks it; until then nobody can say that the token is bad.
 #[derive(Debug)]
 pub struct KeyMisses {
-    cooldown: Duration,
+    /// `None`: nothing is ever fetched.
+    cooldown: Option<Duration>,
     state: Mutex<State>,
     wanted: Notify,
     /// Counts the fetches that ended; waiters look at the snapshot again.
@@ -98,7 +99,7 @@ struct State {
 pub enum MissAnswer {
     /// A fetch is under way; the value changes when it ends.
     Wait(watch::Receiver<u64>),
-    /// A set that was fetched since then does not have it: the token is not acceptable.
+    /// A set that was fetched since then does not have it, or none is ever fetched: the token is not acceptable.
     Absent,
     /// Nobody can say before a fetch that must not be made yet.
     CoolingDown {
@@ -110,6 +111,15 @@ pub enum MissAnswer {
 impl KeyMisses {
     /// A desk that asks for at most one fetch per `cooldown`.
     pub fn new(cooldown: Duration) -> Arc<Self> {
+        Self::with(Some(cooldown))
+    }
+
+    /// The desk of keys that never change, such as those in the configuration: what is not among them does not exist.
+    pub fn unchanging() -> Arc<Self> {
+        Self::with(None)
+    }
+
+    fn with(cooldown: Option<Duration>) -> Arc<Self> {
         Arc::new(Self {
             cooldown,
             state: Mutex::default(),
@@ -120,6 +130,9 @@ impl KeyMisses {
 
     /// A request met a `kid` that the key set does not have.
     pub fn ask(&self, kid: &str, now: Instant) -> MissAnswer {
+        if self.cooldown.is_none() {
+            return MissAnswer::Absent;
+        }
         let mut state = self.state();
         if state.absent.get(kid).is_some_and(|&until| now < until) {
             return MissAnswer::Absent;
@@ -177,11 +190,14 @@ impl KeyMisses {
     /// The fetch has ended, and what it brought is published: `keys` is the set, if it succeeded. One that a miss asked
     /// for starts the cooldown.
     pub fn fetched(&self, keys: Option<&KeySet>, cause: FetchCause, now: Instant) {
+        let Some(cooldown) = self.cooldown else {
+            return;
+        };
         let mut state = self.state();
         if cause == FetchCause::Miss {
             state.is_pending = false;
             state.is_owed = false;
-            state.not_before = now.checked_add(self.cooldown);
+            state.not_before = now.checked_add(cooldown);
         }
         if let Some(keys) = keys {
             state
@@ -189,7 +205,7 @@ impl KeyMisses {
                 .retain(|kid, until| now < *until && !keys.contains(kid));
             for kid in std::mem::take(&mut state.settling) {
                 if !keys.contains(&kid) && state.absent.len() < MAX_ABSENT {
-                    state.absent.insert(kid, now + self.cooldown.min(ABSENT_FOR));
+                    state.absent.insert(kid, now + cooldown.min(ABSENT_FOR));
                 }
             }
         }
@@ -267,6 +283,26 @@ mod tests {
         assert!(matches!(misses.due(later), Due::At(time) if time == start + COOLDOWN));
         assert!(matches!(misses.due(start + COOLDOWN), Due::Now));
         assert!(matches!(misses.ask("new", start + COOLDOWN), MissAnswer::Wait(_)));
+    }
+
+    #[test]
+    fn keys_that_never_change_settle_everything_at_once() {
+        let misses = KeyMisses::unchanging();
+        let start = Instant::now();
+        for n in 0..1_000 {
+            assert!(matches!(
+                misses.ask(&format!("random-{n}"), start),
+                MissAnswer::Absent
+            ));
+        }
+        misses.begins();
+        misses.fetched(Some(&KeySet::default()), FetchCause::Schedule, start);
+        assert!(matches!(misses.ask("a", start), MissAnswer::Absent));
+        assert!(
+            matches!(misses.due(start), Due::Unasked),
+            "nobody waits for a fetch"
+        );
+        assert!(misses.state().asked.is_empty() && misses.state().absent.is_empty());
     }
 
     #[test]

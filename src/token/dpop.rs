@@ -4,19 +4,24 @@
 //! anything is verified with it, so that a stranger's key costs nothing. Whether a proof was seen before, and whether
 //! its nonce is ours, is asked of `proofs`. Pure: `now` is passed in.
 
+use std::sync::OnceLock;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::binding::{ProofError, Thumbprint};
 use super::json::{Json, Number};
 use super::jwk::{Material, PublicKey};
-use super::jws::Jws;
+use super::jws::{Encoded, MalformedJws};
 use super::keys::VerificationKey;
 use super::{UnixSeconds, claims};
 use crate::definition::SigningAlg;
 
 /// The longest proof: RSA with 8,192 bits fits.
 const MAX_PROOF: usize = 8 << 10;
+
+/// The longest header that is remembered: RSA with 4,096 bits fits.
+const MAX_KNOWN: usize = 1 << 10;
 
 /// The longest `jti` in bytes.
 const MAX_JTI: usize = 256;
@@ -49,6 +54,51 @@ pub struct ProofScope<'a> {
     pub token: &'a str,
     /// The key that the token is bound to.
     pub key: &'a Thumbprint,
+    /// What earlier proofs of this key have shown.
+    pub known: &'a KnownHeader,
+}
+
+/// The header of a proof that was right, and its key: a client sends the same header each time, and what was found out
+/// about it holds for the same bytes. There is one for each cached token.
+#[derive(Debug, Default)]
+pub struct KnownHeader(OnceLock<Box<Holder>>);
+
+#[derive(Debug)]
+struct Holder {
+    /// As it came, in base64url.
+    header: Box<str>,
+    /// Of the key.
+    thumbprint: Thumbprint,
+    key: VerificationKey,
+}
+
+impl KnownHeader {
+    /// The key of this very header, where it was found to be that of the thumbprint.
+    fn key(&self, header: &str, thumbprint: &Thumbprint) -> Option<&VerificationKey> {
+        let holder = self.0.get()?;
+        let is_same = *holder.header == *header && holder.thumbprint == *thumbprint;
+        is_same.then_some(&holder.key)
+    }
+
+    /// Keeps the first that comes, unless it is long.
+    fn learn(&self, header: &str, thumbprint: &Thumbprint, key: VerificationKey) {
+        if header.len() <= MAX_KNOWN {
+            self.0.get_or_init(|| {
+                Box::new(Holder {
+                    header: header.into(),
+                    thumbprint: *thumbprint,
+                    key,
+                })
+            });
+        }
+    }
+}
+
+impl Clone for KnownHeader {
+    /// It can be learned anew.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 /// How old a proof may be. Seconds.
@@ -78,13 +128,25 @@ pub fn check_proof(
     times: ProofTimes,
     now: UnixSeconds,
 ) -> Result<Proof, ProofError> {
-    let (jws, alg, material) = opened(text)?;
+    let encoded = split(text)?;
+    let checked = |key: &VerificationKey, claims: &Json, signature: &[u8]| {
+        check_signature(key, encoded.signing_input, signature)?;
+        let proof = check_claims(claims, scope.method, scope.base, scope.path, times, now)?;
+        check_token(claims, scope.token)?;
+        Ok(proof)
+    };
+    if let Some(key) = scope.known.key(encoded.header, scope.key) {
+        let (claims, signature) = encoded.body().map_err(malformed)?;
+        return checked(key, &claims, &signature);
+    }
+    let (header, (claims, signature)) = decoded(encoded)?;
+    let (alg, material) = key_of(&header)?;
     if material.thumbprint() != *scope.key {
         return Err(ProofError::WrongKey);
     }
-    check_signature(alg, material, &jws)?;
-    let proof = check_claims(&jws.claims, scope.method, scope.base, scope.path, times, now)?;
-    check_token(&jws.claims, scope.token)?;
+    let key = verification_key(alg, material)?;
+    let proof = checked(&key, &claims, &signature)?;
+    scope.known.learn(encoded.header, scope.key, key);
     Ok(proof)
 }
 
@@ -96,23 +158,37 @@ pub fn check_first_proof(
     times: ProofTimes,
     now: UnixSeconds,
 ) -> Result<(Proof, Thumbprint), ProofError> {
-    let (jws, alg, material) = opened(text)?;
-    let key = material.thumbprint();
-    check_signature(alg, material, &jws)?;
-    let proof = check_claims(&jws.claims, method, base, path, times, now)?;
-    Ok((proof, key))
+    let encoded = split(text)?;
+    let (header, (claims, signature)) = decoded(encoded)?;
+    let (alg, material) = key_of(&header)?;
+    let thumbprint = material.thumbprint();
+    let key = verification_key(alg, material)?;
+    check_signature(&key, encoded.signing_input, &signature)?;
+    let proof = check_claims(&claims, method, base, path, times, now)?;
+    Ok((proof, thumbprint))
 }
 
-/// Takes a proof apart, up to its key. Nothing is verified yet.
-fn opened(text: &str) -> Result<(Jws<'_>, SigningAlg, Material), ProofError> {
+fn split(text: &str) -> Result<Encoded<'_>, ProofError> {
     if text.len() > MAX_PROOF {
         return Err(ProofError::Invalid("it is too long"));
     }
-    let jws = Jws::read(text).map_err(|malformed| ProofError::Invalid(malformed.0))?;
-    check_type(&jws.header)?;
-    let alg = algorithm(&jws.header)?;
-    let material = public_key(&jws.header, alg)?;
-    Ok((jws, alg, material))
+    Encoded::split(text).map_err(malformed)
+}
+
+fn decoded(encoded: Encoded<'_>) -> Result<(Json, (Json, Vec<u8>)), ProofError> {
+    let header = encoded.header().map_err(malformed)?;
+    Ok((header, encoded.body().map_err(malformed)?))
+}
+
+fn malformed(error: MalformedJws) -> ProofError {
+    ProofError::Invalid(error.0)
+}
+
+/// The algorithm and the key that a header names. Nothing is verified yet.
+fn key_of(header: &Json) -> Result<(SigningAlg, Material), ProofError> {
+    check_type(header)?;
+    let alg = algorithm(header)?;
+    Ok((alg, public_key(header, alg)?))
 }
 
 fn check_claims(
@@ -177,14 +253,17 @@ fn public_key(header: &Json, alg: SigningAlg) -> Result<Material, ProofError> {
     }
 }
 
-fn check_signature(alg: SigningAlg, material: Material, jws: &Jws<'_>) -> Result<(), ProofError> {
+fn verification_key(alg: SigningAlg, material: Material) -> Result<VerificationKey, ProofError> {
     let key = PublicKey {
         kid: None,
         alg: None,
         material,
     };
-    let key = VerificationKey::public(alg, &key).ok_or(ProofError::Invalid("its `jwk` cannot be used"))?;
-    if key.verifies(jws.signing_input, &jws.signature) {
+    VerificationKey::public(alg, &key).ok_or(ProofError::Invalid("its `jwk` cannot be used"))
+}
+
+fn check_signature(key: &VerificationKey, signing_input: &[u8], signature: &[u8]) -> Result<(), ProofError> {
+    if key.verifies(signing_input, signature) {
         Ok(())
     } else {
         Err(ProofError::Invalid("its signature is wrong"))
@@ -207,6 +286,9 @@ fn check_method(claims: &Json, method: &str) -> Result<(), ProofError> {
 
 fn check_address(claims: &Json, base: &str, path: &str) -> Result<(), ProofError> {
     let found = required(claims, "htu", "it has no `htu`")?;
+    if found.strip_prefix(base) == Some(path) && is_plain(found) {
+        return Ok(());
+    }
     let expected = format!("{base}{path}");
     let wanted = normalized(&expected);
     if wanted.is_some() && normalized(found) == wanted {
@@ -251,6 +333,19 @@ fn check_token(claims: &Json, token: &str) -> Result<(), ProofError> {
     } else {
         Err(ProofError::WrongToken)
     }
+}
+
+/// Whether an address is one that [`normalized`] takes, told without making anything. One without percent-encodings and
+/// with a scheme in lower case, that is; of others it is not said.
+fn is_plain(address: &str) -> bool {
+    let rest = address
+        .strip_prefix("https://")
+        .or_else(|| address.strip_prefix("http://"));
+    let Some(rest) = rest.map(str::as_bytes) else {
+        return false;
+    };
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'@' | b'\\' | b'?' | b'#');
+    rest.first().is_some_and(|&byte| byte != b'/') && rest.iter().all(is_plain)
 }
 
 /// An address as it is compared (RFC 3986 sections 6.2.2 and 6.2.3): without query and fragment, scheme and host in

@@ -33,13 +33,22 @@ pub(super) struct Parts<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MalformedJws(pub &'static str);
 
+/// The three parts as they came, split and not decoded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Encoded<'a> {
+    pub(super) header: &'a str,
+    pub(super) signing_input: &'a [u8],
+    payload: &'a str,
+    signature: &'a str,
+}
+
 impl<'a> Jws<'a> {
     /// Takes a compact JWS apart. Its length must have been checked.
     pub fn read(token: &'a str) -> Result<Self, MalformedJws> {
         let parts = Parts::read(token)?;
         Ok(Self {
             header: parts.header,
-            claims: object(&parts.payload, "the payload is not a JSON object")?,
+            claims: claims(&parts.payload)?,
             signing_input: parts.signing_input,
             signature: parts.signature,
         })
@@ -48,6 +57,18 @@ impl<'a> Jws<'a> {
 
 impl<'a> Parts<'a> {
     pub(super) fn read(token: &'a str) -> Result<Self, MalformedJws> {
+        let encoded = Encoded::split(token)?;
+        Ok(Self {
+            header: encoded.header()?,
+            payload: encoded.payload()?,
+            signing_input: encoded.signing_input,
+            signature: encoded.signature()?,
+        })
+    }
+}
+
+impl<'a> Encoded<'a> {
+    pub(super) fn split(token: &'a str) -> Result<Self, MalformedJws> {
         let (signing_input, signature) = token.rsplit_once('.').ok_or(MalformedJws("it has no parts"))?;
         let (header, payload) = signing_input
             .split_once('.')
@@ -56,15 +77,37 @@ impl<'a> Parts<'a> {
             return Err(MalformedJws("it has more than three parts"));
         }
         Ok(Self {
-            header: object(
-                &decoded(header, "the header is not base64url")?,
-                "the header is not a JSON object",
-            )?,
-            payload: decoded(payload, "the payload is not base64url")?,
+            header,
             signing_input: signing_input.as_bytes(),
-            signature: decoded(signature, "the signature is not base64url")?,
+            payload,
+            signature,
         })
     }
+
+    pub(super) fn header(&self) -> Result<Json, MalformedJws> {
+        object(
+            &decoded(self.header, "the header is not base64url")?,
+            "the header is not a JSON object",
+        )
+    }
+
+    /// Payload and signature: what is left where the header is known.
+    pub(super) fn body(&self) -> Result<(Json, Vec<u8>), MalformedJws> {
+        let (payload, signature) = (self.payload()?, self.signature()?);
+        Ok((claims(&payload)?, signature))
+    }
+
+    fn payload(&self) -> Result<Vec<u8>, MalformedJws> {
+        decoded(self.payload, "the payload is not base64url")
+    }
+
+    fn signature(&self) -> Result<Vec<u8>, MalformedJws> {
+        decoded(self.signature, "the signature is not base64url")
+    }
+}
+
+fn claims(payload: &[u8]) -> Result<Json, MalformedJws> {
+    object(payload, "the payload is not a JSON object")
 }
 
 fn decoded(part: &str, otherwise: &'static str) -> Result<Vec<u8>, MalformedJws> {

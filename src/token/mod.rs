@@ -32,7 +32,9 @@ pub use assertion::{AssertionFault, AssertionKey};
 pub use bearer::{BearerError, BearerToken, Scheme, bearer_token, header_token};
 pub use binding::{Binding, ProofError, Thumbprint};
 pub use discovery::{oauth_metadata_address, openid_metadata_address};
-pub use dpop::{PROOF_ALGORITHMS, Proof, ProofScope, ProofTimes, check_first_proof, check_proof};
+pub use dpop::{
+    KnownHeader, PROOF_ALGORITHMS, Proof, ProofScope, ProofTimes, check_first_proof, check_proof,
+};
 pub use introspection::{
     AnswerFault, AudienceRule, IntrospectedTokens, Introspection, IntrospectionAnswer, MAX_ANSWER,
     OpaqueToken,

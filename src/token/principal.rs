@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::json::Json;
-use super::{Binding, GrantedBy, ScopeSet, TokenError, UnixSeconds};
+use super::{Binding, GrantedBy, KnownHeader, ScopeSet, TokenError, UnixSeconds};
 
 /// The facts of a verified access token for one API.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Principal {
     pub(super) expires_at: UnixSeconds,
     pub(super) auth_time: Option<UnixSeconds>,
     pub(super) binding: Option<Binding>,
+    /// Of the key that `binding` names.
+    pub(super) header: KnownHeader,
     pub(super) claims: Json,
 }
 
@@ -87,6 +89,11 @@ impl Principal {
     /// What the holder must have; only where the API checks it.
     pub fn binding(&self) -> Option<&Binding> {
         self.binding.as_ref()
+    }
+
+    /// What proofs for this token have shown of their header.
+    pub fn known_header(&self) -> &KnownHeader {
+        &self.header
     }
 
     /// A top-level claim. `client_id` also finds `azp`. Where the issuer's tokens are read in a way of their own, `sub`,

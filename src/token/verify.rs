@@ -16,8 +16,8 @@ use super::jws::Jws;
 use super::principal::TimeRules;
 use super::reading::Roles;
 use super::{
-    Exchange, ExchangedToken, PresentedKey, Principal, ProofDesk, Reading, ScopeTable, Thumbprint,
-    TokenError, UnixSeconds, VerificationKey, VerificationKeys, claims,
+    Exchange, ExchangedToken, KnownHeader, PresentedKey, Principal, ProofDesk, Reading, ScopeTable,
+    Thumbprint, TokenError, UnixSeconds, VerificationKey, VerificationKeys, claims,
 };
 use crate::definition::{ApiDefinition, PopMechanism, SigningAlg};
 
@@ -342,6 +342,7 @@ impl Verifier {
             expires_at,
             auth_time,
             binding,
+            header: KnownHeader::default(),
             claims,
         })
     }

@@ -1,4 +1,5 @@
-"""Tokens of the authority, asked for by Auth0's Python SDK and verified by what services use: Authlib and npm `jose`.
+"""Tokens of the authority, asked for by Auth0's Python SDK and verified by what services use: the gateway, Authlib and npm
+`jose`, each of them every kind of token.
 
 Everything is made over the Management API of a running authority, with the administrator that its first start prints.
 """
@@ -9,11 +10,12 @@ import pathlib
 import socket
 import subprocess
 import tempfile
+import time
 import warnings
 
 from auth0.authentication import GetToken, RevokeToken
 from auth0.authentication.exceptions import Auth0Error
-from common import DEADLINE, PROJECT, Process, Tally, request
+from common import DEADLINE, PROJECT, Process, Tally, Upstream, bound, request
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from jwcrypto import jwe, jwk
@@ -29,10 +31,18 @@ SCOPES = [{"value": "read:items"}, {"value": "write:items"}]
 CONNECTION = "Username-Password-Authentication"
 
 
-class Authority(Process):
-    """`scopegate run` with nothing but an authority, in memory."""
+def cell_name(alg, dialect):
+    return f"{alg}-{dialect}.test".lower().replace("_", "-")
 
-    def __init__(self):
+
+def cell_identifier(alg, dialect):
+    return f"https://{cell_name(alg, dialect)}/api"
+
+
+class Authority(Process):
+    """`scopegate run` with an authority in memory, and a gateway that follows one API for each kind of token."""
+
+    def __init__(self, upstream):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -40,8 +50,24 @@ class Authority(Process):
         self.folder = tempfile.TemporaryDirectory(prefix="scopegate-")
         path = pathlib.Path(self.folder.name) / "scopegate.yaml"
         authority = {"address": self.address, "issuer": self.issuer, "store": "memory"}
-        path.write_text(json.dumps({"authority": authority, "admin": {"address": "127.0.0.1:0"}}))
+        apis = [
+            {
+                "definition": {"follow": cell_identifier(alg, dialect)},
+                "hosts": [cell_name(alg, dialect)],
+                "upstream": upstream.url,
+                "routes": [
+                    {"path": "/items", "methods": ["GET"], "require": "read:items"},
+                    {"path": "/items", "methods": ["POST"], "require": "write:items"},
+                ],
+            }
+            for alg in ALGORITHMS
+            for dialect in DIALECTS
+        ]
+        listeners, admin = [{"address": "127.0.0.1:0"}], {"address": "127.0.0.1:0"}
+        path.write_text(json.dumps({"authority": authority, "listeners": listeners, "admin": admin, "apis": apis}))
         super().__init__(["run", "--log-format", "json", "--config", str(path)])
+        self.gateway = self.wait_for_line(lambda line: bound(line, "listening"))
+        self.admin = self.wait_for_line(lambda line: bound(line, "admin"))
         printed = {}
 
         def keep(line):
@@ -119,9 +145,10 @@ def cells(authority, client):
     sdk = authority.sdk(client["client_id"], client_secret=client["client_secret"])
     for alg in ALGORITHMS:
         for dialect in DIALECTS:
-            identifier = f"https://{alg}-{dialect}.test/api".lower()
+            identifier = cell_identifier(alg, dialect)
             secret = {"signing_secret": SECRET} if alg == "HS256" else {}
-            authority.api(identifier, signing_alg=alg, token_dialect=dialect, **secret)
+            enforced = dialect.endswith("_authz")
+            authority.api(identifier, signing_alg=alg, token_dialect=dialect, enforce_policies=enforced, **secret)
             authority.grant(client, identifier, "read:items")
             token = sdk.client_credentials(identifier)
             rfc9068 = dialect.startswith("rfc9068")
@@ -139,6 +166,35 @@ def right(tally, by, cell, claims, client):
     tally.equal(f"{what}: jti", "jti" in claims, cell["rfc9068"])
     permissions = ["read:items"] if cell["dialect"].endswith("_authz") else None
     tally.equal(f"{what}: permissions", claims.get("permissions"), permissions)
+
+
+def by_gateway(tally, authority, upstream, made):
+    end = time.monotonic() + DEADLINE
+    while (answer := request(authority.admin, "GET", "/readyz")).status != 200:
+        if time.monotonic() > end:
+            raise RuntimeError(f"never ready: {answer}")
+        time.sleep(0.02)
+
+    def ask(cell, token, method, expected):
+        what = f"gateway, {cell['alg']}, {cell['dialect']}, {method}"
+        headers = {"Host": cell_name(cell["alg"], cell["dialect"]), "Authorization": f"Bearer {token}"}
+        before, answer = upstream.count, request(authority.gateway, method, "/items", headers)
+        tally.equal(what, (answer.status, answer.reason), expected)
+        tally.equal(f"{what}: requests at the upstream", upstream.count - before, int(expected[0] == 200))
+
+    for at, cell in enumerate(made):
+        ask(cell, cell["token"], "GET", (200, None))
+        reason = "insufficient_permission" if cell["dialect"].endswith("_authz") else "insufficient_scope"
+        ask(cell, cell["token"], "POST", (403, reason))
+        # Not even the next kind is good for it.
+        other = made[(at + 1) % len(made)]
+        if other["alg"] != cell["alg"]:
+            reason = "alg_mismatch"
+        elif other["typ"] != cell["typ"]:
+            reason = "wrong_type"
+        else:
+            reason = "audience_mismatch"
+        ask(cell, other["token"], "GET", (401, reason))
 
 
 def by_authlib(tally, authority, client, made):
@@ -246,10 +302,11 @@ def refusals(tally, authority, client):
 
 def main():
     tally = Tally("authority_tokens")
-    with Authority() as authority:
+    with Upstream() as upstream, Authority(upstream) as authority:
         client = authority.client("service", "client_credentials")
         made = list(cells(authority, client))
         tally.equal("cells", len(made), 12)
+        by_gateway(tally, authority, upstream, made)
         by_authlib(tally, authority, client, made)
         by_jose(tally, authority, client, made)
         encrypted(tally, authority, client)

@@ -8,13 +8,15 @@ import secrets
 import time
 import urllib.parse
 
-from authlib.oauth2.rfc6749 import AuthorizationServer, ClientMixin, OAuth2Request, TokenMixin
+from authlib.oauth2.rfc6749 import AuthorizationServer, ClientMixin, InvalidClientError, OAuth2Request, TokenMixin
 from authlib.oauth2.rfc6749.requests import BasicOAuth2Payload
 from authlib.oauth2.rfc7523 import JWTBearerClientAssertion
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from common import Gateway, Server, Tally, Upstream, definition, request
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from joserfc import jwt
+from joserfc.errors import JoseError
 from joserfc.jwk import import_key
 
 # The server is on loopback, where the gateway speaks plain http.
@@ -38,8 +40,8 @@ class Token(TokenMixin):
 class Client(ClientMixin):
     """The gateway, as the server knows it: with one way to authenticate."""
 
-    def __init__(self, method, key=None):
-        self.method, self.key = method, key
+    def __init__(self, method, key=None, alg=None):
+        self.method, self.key, self.alg = method, key, alg
 
     def check_client_secret(self, client_secret):
         return secrets.compare_digest(client_secret, SECRET)
@@ -75,7 +77,7 @@ class Introspection(IntrospectionEndpoint):
 class Assertion(JWTBearerClientAssertion):
     def __init__(self, server):
         super().__init__()
-        self.server, self.used = server, set()
+        self.server, self.used, self.algorithms = server, set(), set()
 
     def get_audiences(self):
         return [self.server.issuer]
@@ -88,6 +90,16 @@ class Assertion(JWTBearerClientAssertion):
     def resolve_client_public_key(self, client):
         return client.key
 
+    def process_assertion_claims(self, assertion, resolve_key):
+        # Authlib takes what joserfc recommends, which PS256 is not part of; this client has one algorithm and no other.
+        try:
+            token = jwt.decode(assertion, resolve_key, algorithms=[self.server.client.alg])
+        except JoseError as error:
+            raise InvalidClientError(description=error.description) from error
+        self.verify_claims(token.claims)
+        self.algorithms.add(token.header["alg"])
+        return token.claims
+
 
 class Authority(AuthorizationServer):
     """Authlib's server, with a socket."""
@@ -98,7 +110,8 @@ class Authority(AuthorizationServer):
         self.socket = Server(self._answer)
         self.issuer = self.socket.url + "/"
         self.register_endpoint(Introspection)
-        self.register_client_auth_method(ASSERTION, Assertion(self))
+        self.assertion = Assertion(self)
+        self.register_client_auth_method(ASSERTION, self.assertion)
 
     def _answer(self, handler, body):
         if handler.path == "/.well-known/oauth-authorization-server":
@@ -194,24 +207,28 @@ def public(key):
 def main():
     tally = Tally("introspection")
     p256, rsa2048 = ec.generate_private_key(ec.SECP256R1()), rsa.generate_private_key(65537, 2048)
-    secret = {"client_secret": "file:secret"}
+    secret, key = {"client_secret": "file:secret"}, {"private_key": "file:key.pem"}
+    p256_file, rsa_file = {"key.pem": pem_of(p256)}, {"key.pem": pem_of(rsa2048)}
     ways = [
         ("basic", Client(BASIC), {**secret, "authentication": BASIC}, {"secret": SECRET}),
         ("post", Client(POST), {**secret, "authentication": POST}, {"secret": SECRET}),
-        ("ES256", Client(ASSERTION, public(p256)), {"private_key": "file:key.pem"}, {"key.pem": pem_of(p256)}),
-        ("RS256", Client(ASSERTION, public(rsa2048)), {"private_key": "file:key.pem"}, {"key.pem": pem_of(rsa2048)}),
+        ("ES256", Client(ASSERTION, public(p256), "ES256"), key, p256_file),
+        ("RS256", Client(ASSERTION, public(rsa2048), "RS256"), key, rsa_file),
+        ("PS256", Client(ASSERTION, public(rsa2048), "PS256"), {**key, "signing_alg": "PS256"}, rsa_file),
     ]
     for name, client, credentials, files in ways:
         authority = Authority(client)
         with authority.socket, Upstream() as upstream:
             with Gateway(configuration(authority, upstream, credentials), files) as gateway:
                 tokens(tally, name, gateway, authority, upstream)
+        tally.equal(f"{name}: the assertions' algorithms", authority.assertion.algorithms, {client.alg} - {None})
 
     # What the server does not accept says nothing about a token.
     for name, client, credentials, files in [
         ("a wrong secret", Client(BASIC), {**secret, "authentication": BASIC}, {"secret": "another secret"}),
         ("another way", Client(POST), {**secret, "authentication": BASIC}, {"secret": SECRET}),
-        ("a wrong key", Client(ASSERTION, public(p256)), {"private_key": "file:key.pem"}, {"key.pem": pem_of(rsa2048)}),
+        ("a wrong key", Client(ASSERTION, public(p256), "ES256"), key, rsa_file),
+        ("another algorithm", Client(ASSERTION, public(rsa2048), "PS256"), key, rsa_file),
     ]:
         authority = Authority(client)
         with authority.socket, Upstream() as upstream:

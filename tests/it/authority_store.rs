@@ -81,6 +81,57 @@ async fn suite(store: &Store) {
     );
 }
 
+/// What is over goes, more than a page of it, and nothing else.
+async fn swept(store: &Store) {
+    let at = store.changes_since(0).await.unwrap().revision;
+    let family = |id: usize, over: bool| {
+        let body = Body::open(&serde_json::json!({ "over": over }));
+        Object::new(Kind::RefreshFamily, format!("swept{id}"), body)
+    };
+    let families: Vec<Object> = (0..1_201).map(|id| family(id, id % 3 != 0)).collect();
+    store.commit(at, &families).await.unwrap();
+    let deleted = [
+        Object::deleted(Kind::RefreshFamily, "swept3"),
+        object("stays", "x", "y"),
+    ];
+    store.commit(at + 1, &deleted).await.unwrap();
+    let is_over = |object: &Object| object.body.as_ref().unwrap().open["over"] == true;
+    // Two thirds, the one that was deleted, and the one that the suite has deleted.
+    let first = store.sweep(Kind::RefreshFamily, is_over).await.unwrap();
+    assert_eq!(first, 800 + 1 + 1);
+    assert_eq!(store.sweep(Kind::RefreshFamily, is_over).await.unwrap(), 0);
+    for (id, stays) in [(0, true), (1, false), (3, false), (6, true), (1_200, true)] {
+        let found = store
+            .get(Kind::RefreshFamily, &format!("swept{id}"))
+            .await
+            .unwrap();
+        assert_eq!(found.is_some(), stays, "{id}");
+    }
+    let changes = store.changes_since(at + 1).await.unwrap();
+    assert_eq!((changes.revision, changes.objects.len()), (at + 2, 1));
+}
+
+/// What changes while it is looked at stays, although it was over when it was read.
+async fn swept_while_used(store: &Store) {
+    let family = |uses: usize| {
+        let body = Body::open(&serde_json::json!({ "uses": uses }));
+        Object::new(Kind::RefreshFamily, "used", body)
+    };
+    let at = store.changes_since(0).await.unwrap().revision;
+    store.commit(at, &[family(0)]).await.unwrap();
+    let is_over = |object: &Object| {
+        let used = object.id == "used" && object.body.as_ref().unwrap().open["uses"] == 0;
+        let use_it = || assert_eq!(block_on(store.commit(at + 1, &[family(1)])).unwrap(), at + 2);
+        if used {
+            std::thread::scope(|threads| threads.spawn(use_it).join().unwrap());
+        }
+        used
+    };
+    assert_eq!(store.sweep(Kind::RefreshFamily, is_over).await.unwrap(), 0);
+    let kept = store.get(Kind::RefreshFamily, "used").await.unwrap();
+    assert_eq!(kept, Some(family(1)));
+}
+
 /// What two that have the same store open see of one another.
 async fn shared(one: &Store, other: &Store, at: u64) {
     one.commit(at, &[object("s", "one", "x")]).await.unwrap();
@@ -96,7 +147,10 @@ async fn shared(one: &Store, other: &Store, at: u64) {
 #[test]
 fn sqlite() {
     block_on(async {
-        suite(&open(&StoreAddress::Memory).await).await;
+        let memory = open(&StoreAddress::Memory).await;
+        suite(&memory).await;
+        swept(&memory).await;
+        swept_while_used(&memory).await;
         let folder = tempfile::tempdir().unwrap();
         let address = StoreAddress::Sqlite(folder.path().join("a.db"));
         suite(&open(&address).await).await;
@@ -183,6 +237,7 @@ fn postgresql() {
         );
         server.sql("fresh", "DROP TRIGGER full_disk ON scopegate.objects");
         assert_eq!(one.commit(8, &[object("d", "x", "x")]).await.unwrap(), 9);
+        swept(&one).await;
 
         server.sql("fresh", "UPDATE scopegate.format SET value = 99");
         assert!(matches!(

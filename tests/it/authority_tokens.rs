@@ -571,7 +571,7 @@ fn unique() -> String {
 }
 
 /// The PEM of a public RSA key.
-fn spki(key: &SigningKey) -> String {
+pub(super) fn spki(key: &SigningKey) -> String {
     use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
     use base64::Engine as _;
     let public = aws_lc_rs::rsa::PublicKey::from_der(key.public()).unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::harness::http1::Response;
 use crate::harness::tenant::{SECRET, access_token, assert_refused, claims, members, refusal};
-use crate::harness::{Prover, RunningAuthority};
+use crate::harness::{Prover, RunningAuthority, eventually};
 
 const ITEMS: &str = "urn:items";
 const PASSWORD: &str = "the password of ada";
@@ -602,4 +602,30 @@ fn the_store_has_no_token() {
         assert!(!has(token.split('.').nth(2).unwrap()));
     }
     assert!(!has(PASSWORD) && !has(SECRET));
+}
+
+#[test]
+fn logins_that_have_ended_leave_the_store() {
+    let world = World::start();
+    world.put_app(
+        "brief",
+        json!({ "refresh_token": {
+            "rotation_type": "rotating", "expiration_type": "expiring", "token_lifetime": 1, "leeway": 0,
+        } }),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let sweep = || runtime.block_on(world.authority.authority.sweep()).unwrap();
+    let stays = world.offline();
+    let ends = refresh_token(&world.login("brief", OFFLINE));
+    let mut removed = 0;
+    eventually("the end of a login", || {
+        removed += sweep();
+        removed > 0
+    });
+    assert_eq!((removed, sweep()), (1, 0));
+    refused(&world.refresh_as("brief", &ends, &[]));
+    access_token(&world.refresh(&stays));
 }

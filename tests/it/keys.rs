@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::harness::client::get_with;
 use crate::harness::gateway::{ITEMS, items};
 use crate::harness::{Client, Gateway, Issuer, IssuerMode, Upstream, eventually};
+use crate::support::forge::{SigningKey, encode, jwks};
 
 const ROUTES: &str = "    routes: [{ path: /items, require: read:items }]\n";
 
@@ -128,6 +129,38 @@ fn unknown_keys_cost_one_fetch_per_cooldown() {
         1.0
     );
     assert_eq!(upstream.requests(), 1);
+    gateway.until_idle();
+}
+
+/// Nothing can be fetched for keys that stand in the configuration: what is not among them does not exist.
+#[test]
+fn inline_keys_settle_every_unknown_key_at_once() {
+    let (issuer, upstream) = (Issuer::start(), Upstream::start());
+    let draft = issuer.draft(SigningAlg::RS256, TokenDialect::AccessToken, ITEMS);
+    let kid = draft.header["kid"].as_str().unwrap().to_owned();
+    let keys = jwks(&[SigningKey::fixture(SigningAlg::RS256, 1).jwk(&kid)]);
+    let line = format!("  - issuer: {}\n", issuer.identifier());
+    let inline = format!("{line}    jwks_inline: {keys}\n    jwks: {{ cooldown: 1h }}\n");
+    let gateway = Gateway::start(&items(&issuer, &upstream, ROUTES).replace(&line, &inline));
+    let token = issuer.sign(&draft.claim("scope", "read:items"));
+    let (_, rest) = token.split_once('.').unwrap();
+    for n in 0..5 {
+        let header = json!({"alg": "RS256", "typ": "JWT", "kid": format!("unknown-{n}")});
+        let header = encode(header.to_string().as_bytes());
+        let response = get_with(gateway.address(), "/items", &format!("{header}.{rest}"));
+        assert_eq!(response.status, 401, "{}", response.text());
+        assert_eq!(response.json()["reason"], "unknown_kid");
+        assert!(response.field("retry-after").is_none());
+    }
+    assert_eq!(upstream.requests(), 0);
+    assert_eq!(get_with(gateway.address(), "/items", &token).status, 200);
+    let metrics = gateway.metrics();
+    let unknown = |action| {
+        let count = metrics.get("scopegate_jwks_unknown_kid_total", &[("action", action)]);
+        count.unwrap_or_default()
+    };
+    assert_eq!(unknown("absent"), 5.0);
+    assert_eq!(unknown("fetch") + unknown("wait") + unknown("cooldown"), 0.0);
     gateway.until_idle();
 }
 

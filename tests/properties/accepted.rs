@@ -258,16 +258,23 @@ fn issuers_are_kept_apart() {
     }
 }
 
-/// RFC 9068 section 2.2.3: the header and the claims of its example, letter by letter; the key is ours.
+/// RFC 9068 section 3, figure 2: the header and the claims of the example, letter by letter; the key is ours.
 #[test]
 fn the_example_of_rfc_9068() {
     const RESOURCE: &str = "https://rs.example.com/";
     const SERVER: &str = "https://authorization-server.example.com/";
     let (key, kid) = (SigningKey::fixture(SigningAlg::RS256, 0), "RjEwOwOA");
     let header = r#"{"typ":"at+JWT","alg":"RS256","kid":"RjEwOwOA"}"#;
-    let claims = r#"{"iss":"https://authorization-server.example.com/","sub":"5ba552d67","aud":"https://rs.example.com/",
-        "exp":1639528912,"iat":1618354090,"jti":"dbe39bf3a3ba4238a513f51d6e1691c4","client_id":"s6BhdRkqt3",
-        "scope":"openid profile reademail"}"#;
+    let claims = r#"{
+     "iss": "https://authorization-server.example.com/",
+     "sub": "5ba552d67",
+     "aud":   "https://rs.example.com/",
+     "exp": 1639528912,
+     "iat": 1618354090,
+     "jti" : "dbe39bf3a3ba4238a513f51d6e1691c4",
+     "client_id": "s6BhdRkqt3",
+     "scope": "openid profile reademail"
+   }"#;
     let token = key.token_of_text(SigningAlg::RS256, header, claims);
     let (set, _) = KeySet::from_jwks(jwks(&[key.jwk(kid)]).as_bytes()).unwrap();
     let definition = ApiDefinition {

@@ -149,8 +149,7 @@ impl Compiled {
         let (set, _) = KeySet::from_jwks(jwks.to_string().as_bytes()).map_err(|error| error.to_string())?;
         let keys = IssuerKeys {
             keys: Some(Arc::new(set)),
-            // Nobody fetches: what is not there does not exist.
-            misses: KeyMisses::new(Duration::from_secs(60)),
+            misses: KeyMisses::unchanging(),
         };
         let keys = HashMap::from([(settings.issuer.clone(), keys)]);
         let compile_settings = CompileSettings {

@@ -254,9 +254,9 @@ fn check_email(draft: &Draft, user: &User) -> Result<(), Refusal> {
         let email = user.document.get("email").and_then(Value::as_str);
         email.map(str::to_lowercase)
     };
-    let mine = email(user);
-    let has_mine = |other: &User| other.user_id != user.user_id && email(other) == mine;
-    if mine.is_some() && draft.users().any(|other| has_mine(other)) {
+    let Some(mine) = email(user) else { return Ok(()) };
+    let has_mine = |other: &User| other.user_id != user.user_id && email(other).as_ref() == Some(&mine);
+    if draft.users_called(&mine).any(|other| has_mine(other)) {
         return Err(Refusal::Conflict("The user already exists.".into()));
     }
     Ok(())

@@ -7,6 +7,7 @@ mod object;
 mod api;
 mod client;
 mod grant;
+mod index;
 mod people;
 mod key;
 mod tenant;

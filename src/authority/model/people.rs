@@ -64,6 +64,14 @@ impl Role {
 }
 
 impl User {
+    /// What the user may log in as: e-mail address and user name, in lower case.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        ["email", "username"]
+            .into_iter()
+            .filter_map(|member| self.document.get(member)?.as_str())
+            .map(str::to_lowercase)
+    }
+
     pub(super) fn from_body(id: &str, body: &Body) -> Result<Self, Unreadable> {
         let stored: StoredUser = body.read(Kind::User, id)?;
         Ok(Self {

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::index::Index;
 use super::object::{Kind, Object, Unreadable};
 use super::{Api, Client, Grant, KeyRecord, KeyState, Role, SubjectType, User};
 
@@ -17,8 +18,12 @@ pub struct Tenant {
     identifiers: HashMap<String, String>,
     clients: BTreeMap<String, Arc<Client>>,
     grants: BTreeMap<String, Arc<Grant>>,
+    /// Client id to grants.
+    granted: Index,
     roles: BTreeMap<String, Arc<Role>>,
     users: BTreeMap<String, Arc<User>>,
+    /// Names of [`User::names`] to users.
+    names: Index,
     keys: BTreeMap<String, Arc<KeyRecord>>,
 }
 
@@ -53,9 +58,9 @@ impl Tenant {
                 self.clients
                     .insert(id.into(), Client::from_body(id, body)?.into()),
             ),
-            Kind::Grant => drop(self.grants.insert(id.into(), Grant::from_body(id, body)?.into())),
+            Kind::Grant => self.insert_grant(Grant::from_body(id, body)?),
             Kind::Role => drop(self.roles.insert(id.into(), Role::from_body(id, body)?.into())),
-            Kind::User => drop(self.users.insert(id.into(), User::from_body(id, body)?.into())),
+            Kind::User => self.insert_user(User::from_body(id, body)?),
             Kind::SigningKey => drop(
                 self.keys
                     .insert(id.into(), KeyRecord::from_body(id, body)?.into()),
@@ -71,6 +76,36 @@ impl Tenant {
         self.apis.insert(api.id.clone(), Arc::new(api));
     }
 
+    fn insert_grant(&mut self, grant: Grant) {
+        self.remove_grant(&grant.id);
+        if let Some(client_id) = &grant.client_id {
+            self.granted.add(client_id, &grant.id);
+        }
+        self.grants.insert(grant.id.clone(), Arc::new(grant));
+    }
+
+    fn remove_grant(&mut self, id: &str) {
+        let old = self.grants.remove(id);
+        if let Some(client_id) = old.as_ref().and_then(|old| old.client_id.as_ref()) {
+            self.granted.remove(client_id, id);
+        }
+    }
+
+    fn insert_user(&mut self, user: User) {
+        self.remove_user(&user.user_id);
+        for name in user.names() {
+            self.names.add(&name, &user.user_id);
+        }
+        self.users.insert(user.user_id.clone(), Arc::new(user));
+    }
+
+    fn remove_user(&mut self, id: &str) {
+        let old = self.users.remove(id);
+        for name in old.iter().flat_map(|old| old.names()) {
+            self.names.remove(&name, id);
+        }
+    }
+
     fn remove(&mut self, kind: Kind, id: &str) {
         match kind {
             Kind::Api => {
@@ -79,9 +114,9 @@ impl Tenant {
                 }
             }
             Kind::Client => drop(self.clients.remove(id)),
-            Kind::Grant => drop(self.grants.remove(id)),
+            Kind::Grant => self.remove_grant(id),
             Kind::Role => drop(self.roles.remove(id)),
-            Kind::User => drop(self.users.remove(id)),
+            Kind::User => self.remove_user(id),
             Kind::SigningKey => drop(self.keys.remove(id)),
             Kind::RefreshFamily => {}
         }
@@ -126,11 +161,10 @@ impl Tenant {
 
     /// The one grant of an application for an API and a kind of subject.
     pub fn grant_of(&self, client_id: &str, audience: &str, subject: SubjectType) -> Option<&Arc<Grant>> {
-        self.grants.values().find(|grant| {
-            grant.client_id.as_deref() == Some(client_id)
-                && grant.audience == audience
-                && grant.subject_type == subject
-        })
+        let grants = self.granted.find(client_id);
+        grants
+            .filter_map(|id| self.grants.get(id))
+            .find(|grant| grant.audience == audience && grant.subject_type == subject)
     }
 
     /// Every role, by id.
@@ -151,6 +185,11 @@ impl Tenant {
     /// A user by their id.
     pub fn user(&self, user_id: &str) -> Option<&Arc<User>> {
         self.users.get(user_id)
+    }
+
+    /// The users that have a name, written in lower case.
+    pub fn users_called(&self, name: &str) -> impl Iterator<Item = &Arc<User>> {
+        self.names.find(name).filter_map(|id| self.users.get(id))
     }
 
     /// Every signing key, by `kid`.

@@ -176,6 +176,66 @@ fn objects_come_back_as_they_were_and_hide_what_is_sealed() {
 }
 
 #[test]
+fn grants_and_users_are_found_by_what_they_have_now() {
+    let client = SubjectType::Client;
+    let mut draft = furnished();
+    let found = |draft: &Draft, client_id: &str, audience: &str| {
+        let grant = draft.grant_of(client_id, audience, client);
+        grant.map(|grant| grant.id.clone())
+    };
+    assert_eq!(found(&draft, "c1", "urn:items").as_deref(), Some("g1"));
+    assert_eq!(found(&draft, "c1", "urn:other").as_deref(), Some("g2"));
+    assert!(draft.grant_of("c1", "urn:items", SubjectType::User).is_none());
+    assert_eq!(found(&draft, "c2", "urn:items"), None);
+    draft
+        .put_grant(&grant("g1", "c1", "urn:items", &["read"]))
+        .unwrap();
+    assert_eq!(found(&draft, "c1", "urn:items").as_deref(), Some("g1"));
+    draft.remove_grant("g1").unwrap();
+    assert_eq!(found(&draft, "c1", "urn:items"), None);
+
+    let user = |id: &str, document: Value| User {
+        user_id: id.into(),
+        document: members(document),
+        roles: Vec::new(),
+        permissions: Vec::new(),
+        password_hash: None,
+    };
+    let called = |draft: &Draft, name: &str| -> Vec<String> {
+        draft
+            .users_called(name)
+            .map(|user| user.user_id.clone())
+            .collect()
+    };
+    draft
+        .put_user(&user(
+            "u2",
+            json!({ "email": "Ada@Example.com", "username": "ada" }),
+        ))
+        .unwrap();
+    draft
+        .put_user(&user("u1", json!({ "username": "ADA@example.com" })))
+        .unwrap();
+    assert_eq!(called(&draft, "ada@example.com"), ["u1", "u2"]);
+    assert_eq!(called(&draft, "ada"), ["u2"]);
+    draft
+        .put_user(&user("u2", json!({ "email": "other@example.com" })))
+        .unwrap();
+    assert_eq!(called(&draft, "ada@example.com"), ["u1"]);
+    assert!(called(&draft, "ada").is_empty());
+    draft.remove_user("u1").unwrap();
+    assert!(called(&draft, "ada@example.com").is_empty());
+    // What is read from a store is found as well.
+    let again = Tenant::default().with(1, &furnished().into_changes()).unwrap();
+    assert_eq!(
+        again
+            .grant_of("c1", "urn:other", client)
+            .map(|grant| grant.id.as_str()),
+        Some("g2")
+    );
+}
+
+#[test]
 fn system_apis_stay() {
     let mut draft = Draft::of(&Tenant::default());
     let document = members(json!({ "identifier": "urn:management", "is_system": true }));

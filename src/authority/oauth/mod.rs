@@ -37,6 +37,7 @@ use super::ids::{self, NoRandomness};
 use super::{Answer, Authority, Request};
 use crate::token::{ProofDesk, ProofSettings};
 use grant_type::GrantType;
+pub(super) use refresh::sweep;
 
 /// What the endpoints remember between requests.
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 
 use super::fault::Fault;
 use crate::authority::ids::{self, NoRandomness};
-use crate::authority::model::{Body, Client, Kind, Object};
-use crate::authority::{State, WriteError};
+use crate::authority::model::{Body, Client, Kind, Object, Tenant};
+use crate::authority::{State, StoreError, WriteError};
 use crate::token::{Thumbprint, UnixSeconds};
 
 /// The tokens of one login.
@@ -182,16 +182,13 @@ impl Family {
     /// What a token is good for now. A secret that the family does not know is one that it knew: nobody else knows the
     /// id of a family.
     pub(super) fn standing(&self, token: &RefreshToken, rules: Rules, now: UnixSeconds) -> Standing {
-        let is_past = |since: UnixSeconds, limit: Option<i64>| {
-            limit.is_some_and(|limit| now >= since.saturating_add(limit))
-        };
         let hash = token.hash();
         let is_among = |hashes: &[String]| {
             hashes
                 .iter()
                 .any(|known| verify_slices_are_equal(known.as_bytes(), hash.as_bytes()).is_ok())
         };
-        if is_past(self.created_at, rules.lifetime) || is_past(self.used_at, rules.idle) {
+        if self.has_expired(rules, now) {
             Standing::Expired
         } else if is_among(&self.live) {
             Standing::Live
@@ -199,6 +196,22 @@ impl Family {
             Standing::InLeeway
         } else {
             Standing::Reused
+        }
+    }
+
+    fn has_expired(&self, rules: Rules, now: UnixSeconds) -> bool {
+        let is_past = |since: UnixSeconds, limit: Option<i64>| {
+            limit.is_some_and(|limit| now >= since.saturating_add(limit))
+        };
+        is_past(self.created_at, rules.lifetime) || is_past(self.used_at, rules.idle)
+    }
+
+    /// Whether none of its tokens will ever be good again.
+    fn is_over(&self, tenant: &Tenant, now: UnixSeconds) -> bool {
+        match (tenant.client(&self.client_id), tenant.user(&self.user_id)) {
+            (Some(client), Some(_)) => self.has_expired(Rules::of(client), now),
+            // Gone, or made on another replica a moment ago.
+            _ => now >= self.created_at.saturating_add(SETTLED),
         }
     }
 
@@ -296,6 +309,16 @@ pub(super) async fn end(state: &State, id: &str) -> Result<(), Fault> {
     written.await.map_err(refused)
 }
 
+/// Removes the families that are over.
+///
+/// # Errors
+/// The store failed.
+pub(in crate::authority) async fn sweep(state: &State, now: UnixSeconds) -> Result<u64, StoreError> {
+    let is_over =
+        |tenant: &Tenant, object: &Object| read(object).is_some_and(|family| family.is_over(tenant, now));
+    state.sweep(Kind::RefreshFamily, is_over).await
+}
+
 /// One that cannot be read was written by another version: as good as none.
 fn read(object: &Object) -> Option<Family> {
     let body = object.body.as_ref()?;
@@ -330,6 +353,8 @@ const SECRET: usize = 43;
 const SIBLINGS: usize = 10;
 /// Seconds: a use is written down this often where nothing but its time changes.
 const USE_GRAIN: i64 = 60;
+/// Seconds, after which every replica knows what one of them knew.
+const SETTLED: i64 = 3_600;
 /// Seconds, where a client has tokens that expire and does not say when.
 const LIFETIME: i64 = 31_557_600;
 const IDLE: i64 = 2_592_000;
@@ -482,6 +507,28 @@ mod tests {
         assert_eq!(family.standing(&token, rules, NOW + 999), Standing::Live);
         assert_eq!(family.standing(&token, rules, NOW + 1_000), Standing::Expired);
         assert_eq!(family.used(&token, &second, rules, NOW + 1_000), None);
+    }
+
+    #[test]
+    fn what_is_swept() {
+        let (family, _) = family();
+        let object = |kind, id: &str, body: Value| Object::new(kind, id, Body::open(&body));
+        let client = json!({ "document": {
+            "refresh_token": { "expiration_type": "expiring", "token_lifetime": 100 },
+        }, "credentials": [] });
+        let client = object(Kind::Client, "c1", client);
+        let user = json!({ "document": {}, "roles": [], "permissions": [] });
+        let user = object(Kind::User, "auth0|1", user);
+        let both = Tenant::default()
+            .with(1, &[client.clone(), user.clone()])
+            .unwrap();
+        assert!(!family.is_over(&both, NOW + 99));
+        assert!(family.is_over(&both, NOW + 100));
+        for one in [client, user] {
+            let tenant = Tenant::default().with(1, &[one]).unwrap();
+            assert!(!family.is_over(&tenant, NOW + 3_599));
+            assert!(family.is_over(&tenant, NOW + 3_600));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::access::{self, OFFLINE_ACCESS};
@@ -153,15 +154,12 @@ impl Exchange<'_> {
     }
 }
 
-/// By e-mail address or user name, whatever the case; of the list of users where one is named.
+/// By e-mail address or user name in lower case; of the list of users where one is named.
 fn find<'a>(tenant: &'a Tenant, name: &str, realm: Option<&str>) -> Option<&'a Arc<User>> {
-    let text = |user: &'a User, member: &str| user.document.get(member)?.as_str();
-    tenant.users().find(|user| {
-        let is_called = |member: &str| text(user, member).is_some_and(|known| known.to_lowercase() == name);
-        let is_there = |realm: &str| text(user, "connection").is_none_or(|known| known == realm);
-        user.password_hash.is_some()
-            && (is_called("email") || is_called("username"))
-            && realm.is_none_or(is_there)
+    tenant.users_called(name).find(|user| {
+        let connection = user.document.get("connection").and_then(Value::as_str);
+        let is_there = |realm: &str| connection.is_none_or(|known| known == realm);
+        user.password_hash.is_some() && realm.is_none_or(is_there)
     })
 }
 

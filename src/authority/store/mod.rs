@@ -106,6 +106,9 @@ struct Row {
     sealed: Option<Vec<u8>>,
 }
 
+/// Objects that are looked at together in a sweep.
+const PAGE: u32 = 500;
+
 /// What the key check is sealed for.
 const KEY_CHECK: (Kind, &str) = (Kind::SigningKey, "the key of this store");
 
@@ -179,6 +182,36 @@ impl Store {
         };
         let object = row.map(|row| self.opened(row)).transpose()?;
         Ok(object.filter(|object| object.body.is_some()))
+    }
+
+    /// Leaves nothing of the objects of a kind that is not held in memory that are over, or were deleted. One that is
+    /// changed meanwhile stays. Returns how many are gone; it does not count as a change.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn sweep(&self, kind: Kind, is_over: impl Fn(&Object) -> bool) -> Result<u64, StoreError> {
+        let (mut after, mut count) = (String::new(), 0);
+        loop {
+            let rows = match &self.backend {
+                Backend::Sqlite(sqlite) => sqlite.page(kind.name(), &after).await?,
+                Backend::Postgres(postgres) => postgres.page(kind.name(), &after).await?,
+            };
+            let Some(last) = rows.last() else {
+                return Ok(count);
+            };
+            after.clone_from(&last.id);
+            let goes = |row: &Row| {
+                let object = self.opened(row.clone());
+                object.is_ok_and(|object| object.body.is_none() || is_over(&object))
+            };
+            let gone: Vec<Row> = rows.into_iter().filter(goes).collect();
+            if !gone.is_empty() {
+                count += match &self.backend {
+                    Backend::Sqlite(sqlite) => sqlite.forget(gone).await?,
+                    Backend::Postgres(postgres) => postgres.forget(gone).await?,
+                };
+            }
+        }
     }
 
     /// Stores changes that were made at a revision, all or none, and returns the revision that they have.

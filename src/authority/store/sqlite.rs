@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
-use super::{Row, StoreError};
+use super::{PAGE, Row, StoreError};
 
 /// A connection on its own thread, which ends with this.
 #[derive(Debug)]
@@ -129,6 +129,38 @@ impl Sqlite {
             let mut found = connection
                 .prepare_cached("SELECT kind, id, open, sealed FROM objects WHERE kind = ?1 AND id = ?2")?;
             Ok(found.query_row(params![kind, id], read).optional()?)
+        })
+        .await
+    }
+
+    /// The next objects of a kind by their ids, deleted ones too.
+    pub(super) async fn page(&self, kind: &'static str, after: &str) -> Result<Vec<Row>, StoreError> {
+        let after = after.to_owned();
+        self.run(move |connection| {
+            let mut found = connection.prepare_cached(
+                "SELECT kind, id, open, sealed FROM objects WHERE kind = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+            )?;
+            let rows = found.query_map(params![kind, after, PAGE], read)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Removes these rows where they are still the same.
+    pub(super) async fn forget(&self, rows: Vec<Row>) -> Result<u64, StoreError> {
+        self.run(move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut count = 0;
+            {
+                let mut delete = transaction
+                    .prepare_cached("DELETE FROM objects WHERE kind = ?1 AND id = ?2 AND open IS ?3")?;
+                for row in rows {
+                    let gone = delete.execute(params![row.kind, row.id, row.open])?;
+                    count += u64::try_from(gone).unwrap_or(0);
+                }
+            }
+            transaction.commit()?;
+            Ok(count)
         })
         .await
     }

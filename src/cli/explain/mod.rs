@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::header::HOST;
 use http::request::Parts;
@@ -23,13 +22,14 @@ use serde_json::Value;
 
 use super::Output;
 use super::signing::SigningKey;
+use crate::clock::unix_now;
 use crate::config::Settings;
 use crate::control::read_revocations;
 use crate::gateway::SanitizedHead;
 use crate::policy::{Api, Decision, Denial, Route, RouteTable, decide};
 use crate::snapshot::handoff::KeyMisses;
 use crate::snapshot::{CompileSettings, IssuerKeys, Lists, Snapshot, compile};
-use crate::token::{ClaimPath, KeySet, Reading, RevocationList, Unencrypted, UnixSeconds, VerifyToken};
+use crate::token::{ClaimPath, KeySet, Reading, RevocationList, Unencrypted, VerifyToken};
 use direct::Direct;
 use exchange::Exchanged;
 use introspect::Introspected;
@@ -132,7 +132,7 @@ fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snaps
             issuer.clone(),
             IssuerKeys {
                 keys,
-                misses: KeyMisses::new(Duration::from_secs(30)),
+                misses: KeyMisses::unchanging(),
             },
         )
     };
@@ -337,9 +337,4 @@ fn put(claims: &mut serde_json::Map<String, Value>, path: &ClaimPath, value: Val
 
 fn usage(text: &str) -> ExplainError {
     ExplainError::Usage(text.into())
-}
-
-fn unix_now() -> UnixSeconds {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    UnixSeconds::try_from(since.as_secs()).unwrap_or(UnixSeconds::MAX)
 }

@@ -7,10 +7,11 @@
 mod source;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::clock::unix_now;
 use crate::control::reconcile::KeyReports;
 use crate::control::{IssuerSettings, KeySource};
 use crate::snapshot::handoff::{FetchCause, KeyMisses};
@@ -201,6 +202,10 @@ impl KeyTask {
 
     fn stale_at(&self) -> Option<Instant> {
         self.current.as_ref()?;
+        // What stands in the configuration is not fetched again, so nothing confirms it: it stands there.
+        if self.pace.kind == PaceKind::Inline {
+            return None;
+        }
         self.confirmed.get()?.checked_add(self.pace.max_stale)
     }
 
@@ -263,11 +268,6 @@ pub(super) fn jittered(duration: Duration) -> Duration {
     // Without randomness there is no jitter; nothing else is lost.
     let _ = getrandom::fill(&mut random);
     duration.mul_f64(0.9 + 0.2 * f64::from(random[0]) / 255.0)
-}
-
-fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// A server that asks for less is not asked more often than this, unless the configured TTL is shorter.

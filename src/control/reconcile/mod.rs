@@ -8,14 +8,15 @@ mod issuer;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
-use crate::control::IssuerSettings;
+use crate::clock::unix_now;
 use crate::control::health::{Known, Servers, fill_in};
 use crate::control::jwks::Confirmed;
+use crate::control::{IssuerSettings, KeySource};
 use crate::snapshot::handoff::{KeyMisses, Publisher};
 use crate::snapshot::{CompileFault, CompileSettings, IssuerKeys, Plan, Snapshot, compile};
 use crate::telemetry::{Metrics, Readiness};
@@ -201,7 +202,11 @@ impl State {
         });
         IssuerKeys {
             keys: trusted_alike.and_then(|issuer| issuer.keys.keys.clone()),
-            misses: KeyMisses::new(settings.jwks.cooldown),
+            misses: match settings.source {
+                // Other keys in a configuration are another source: what was read before is not carried over.
+                Some(KeySource::Inline(_)) => KeyMisses::unchanging(),
+                _ => KeyMisses::new(settings.jwks.cooldown),
+            },
         }
     }
 
@@ -295,8 +300,7 @@ impl State {
     }
 
     fn reloaded(&self) {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+        let now = unix_now();
         self.settings.metrics.config_last_reload_successful.set(1);
         self.settings
             .metrics

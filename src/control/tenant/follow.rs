@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
 use super::client::{CallError, ManagementClient, Said, TenantCredentials, path_segment};
+use crate::clock::unix_now;
 
 /// Where definitions that are followed come from.
 #[derive(Clone, Debug)]
@@ -213,9 +214,4 @@ fn replace(path: &Path, content: &[u8]) -> std::io::Result<()> {
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&beside, path)
-}
-
-fn unix_now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    i64::try_from(since.unwrap_or_default().as_secs()).unwrap_or(i64::MAX)
 }

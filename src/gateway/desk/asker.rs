@@ -11,7 +11,7 @@ use http::HeaderValue;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::gateway::service::unix_now;
+use crate::clock::unix_now;
 use crate::net::{ClientTls, FetchError, Fetcher};
 use crate::snapshot::{AskedEndpoint, EndpointKind};
 use crate::token::{AnswerFault, AssertionKey, oauth_metadata_address, openid_metadata_address};

@@ -1,5 +1,7 @@
 //! The example of RFC 9449, and each of the checks by itself.
 
+mod known;
+
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use serde_json::{Value, json};
@@ -28,13 +30,14 @@ const RFC_TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
 const RFC_KEY: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 const RFC_TIME: UnixSeconds = 1_562_262_618;
 
-fn rfc_scope(key: &Thumbprint) -> ProofScope<'_> {
+fn rfc_scope<'a>(key: &'a Thumbprint, known: &'a KnownHeader) -> ProofScope<'a> {
     ProofScope {
         method: "GET",
         base: "https://resource.example.org",
         path: "/protectedresource",
         token: RFC_TOKEN,
         key,
+        known,
     }
 }
 
@@ -42,12 +45,14 @@ fn rfc_scope(key: &Thumbprint) -> ProofScope<'_> {
 fn the_example_of_the_standard() {
     let key = Thumbprint::read(RFC_KEY).unwrap();
     let check = |scope: ProofScope<'_>, now| check_proof(RFC_PROOF, scope, TIMES, now);
-    let proof = check(rfc_scope(&key), RFC_TIME).unwrap();
+    let known = KnownHeader::default();
+    let proof = check(rfc_scope(&key, &known), RFC_TIME).unwrap();
     assert_eq!(
         (&*proof.id, proof.nonce, proof.good_until),
         ("e1j3V_bKic8-LAEB", None, RFC_TIME + 60)
     );
-    let scope = rfc_scope(&key);
+    assert!(known.0.get().is_some());
+    let scope = rfc_scope(&key, &known);
     assert_eq!(
         check(
             ProofScope {
@@ -126,19 +131,25 @@ struct Draft {
 
 const NOW: UnixSeconds = 1_800_000_000;
 
+/// What the proofs are for, unless a test says otherwise.
+const HERE: (&str, &str) = ("https://items.example.com", "/items");
+
 fn draft() -> Draft {
     let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+    let (header, claims) = draft_of(&pair);
+    Draft { pair, header, claims }
+}
+
+/// Header and claims of a right proof.
+fn draft_of(pair: &EcdsaKeyPair) -> (Value, Value) {
     let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
     let jwk =
         json!({"kty": "EC", "crv": "P-256", "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y)});
-    Draft {
-        header: json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}),
-        claims: json!({
-            "jti": "1", "htm": "GET", "htu": "https://items.example.com/items", "iat": NOW,
-            "ath": URL_SAFE_NO_PAD.encode(Thumbprint::of(b"token").0),
-        }),
-        pair,
-    }
+    let claims = json!({
+        "jti": "1", "htm": "GET", "htu": "https://items.example.com/items", "iat": NOW,
+        "ath": URL_SAFE_NO_PAD.encode(Thumbprint::of(b"token").0),
+    });
+    (json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk}), claims)
 }
 
 impl Draft {
@@ -147,24 +158,52 @@ impl Draft {
     }
 
     fn check(&self) -> Result<Proof, ProofError> {
-        self.check_at("https://items.example.com", "/items")
+        let (base, path) = HERE;
+        self.check_at(base, path)
     }
 
+    /// A proof gets one verdict, whatever right proofs of the same key have shown before.
     fn check_at(&self, base: &str, path: &str) -> Result<Proof, ProofError> {
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let input = format!("{}.{}", part(&self.header), part(&self.claims));
-        let signature = self.pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
-        let text = format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature));
-        let key = self.key();
-        let scope = ProofScope {
-            method: "GET",
-            base,
-            path,
-            token: "token",
-            key: &key,
-        };
-        check_proof(&text, scope, TIMES, NOW)
+        let verdict = self.check_knowing(&KnownHeader::default(), base, path);
+        let known = KnownHeader::default();
+        let right = draft_of(&self.pair);
+        let (base_of_right, path_of_right) = HERE;
+        let text = self.sign(&right.0, &right.1);
+        assert!(check(&text, &self.key(), &known, base_of_right, path_of_right).is_ok());
+        assert!(known.0.get().is_some());
+        assert_eq!(self.check_knowing(&known, base, path), verdict);
+        verdict
     }
+
+    fn check_knowing(&self, known: &KnownHeader, base: &str, path: &str) -> Result<Proof, ProofError> {
+        let text = self.sign(&self.header, &self.claims);
+        check(&text, &self.key(), known, base, path)
+    }
+
+    fn sign(&self, header: &Value, claims: &Value) -> String {
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let input = format!("{}.{}", part(header), part(claims));
+        let signature = self.pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap();
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+fn check(
+    text: &str,
+    key: &Thumbprint,
+    known: &KnownHeader,
+    base: &str,
+    path: &str,
+) -> Result<Proof, ProofError> {
+    let scope = ProofScope {
+        method: "GET",
+        base,
+        path,
+        token: "token",
+        key,
+        known,
+    };
+    check_proof(text, scope, TIMES, NOW)
 }
 
 #[test]
@@ -256,7 +295,7 @@ fn each_claim_by_itself() {
     assert_eq!(
         check_proof(
             &"a".repeat(MAX_PROOF + 1),
-            rfc_scope(&Thumbprint([0; 32])),
+            rfc_scope(&Thumbprint([0; 32]), &KnownHeader::default()),
             TIMES,
             NOW
         ),

@@ -20,7 +20,7 @@ use tokio_postgres::{Client, Error};
 pub use address::PostgresAddress;
 use session::{Heard, Server, Session};
 
-use super::{Row, StoreError};
+use super::{PAGE, Row, StoreError};
 
 /// For a connection, and for an answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,6 +71,13 @@ SELECT revision.value, objects.kind, objects.id, objects.open, objects.sealed
 FROM scopegate.revision
 LEFT JOIN scopegate.objects ON objects.revision > $1 AND objects.kind = ANY ($2)
 ORDER BY objects.revision, objects.kind, objects.id";
+
+const SWEPT: &str = "
+SELECT kind, id, open, sealed FROM scopegate.objects WHERE kind = $1 AND id > $2 ORDER BY id LIMIT $3";
+
+const FORGET: &str = "
+DELETE FROM scopegate.objects USING unnest($1, $2, $3) AS gone (kind, id, open)
+WHERE objects.kind = gone.kind AND objects.id = gone.id AND objects.open IS NOT DISTINCT FROM gone.open";
 
 /// A server with the connections to it, which end with this.
 #[derive(Debug)]
@@ -198,6 +205,34 @@ impl Postgres {
                 )
                 .await?;
             found.map(|row| read(&row, 0)).transpose()
+        })
+        .await
+    }
+
+    /// The next objects of a kind by their ids, deleted ones too.
+    pub(super) async fn page(&self, kind: &'static str, after: &str) -> Result<Vec<Row>, StoreError> {
+        let limit = i64::from(PAGE);
+        self.run(async |client| {
+            let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] =
+                [(&kind, Type::TEXT), (&after, Type::TEXT), (&limit, Type::INT8)];
+            let rows = client.query_typed(SWEPT, &parameters).await?;
+            rows.iter().map(|row| read(row, 0)).collect()
+        })
+        .await
+    }
+
+    /// Removes these rows where they are still the same.
+    pub(super) async fn forget(&self, rows: Vec<Row>) -> Result<u64, StoreError> {
+        let names = rows.into_iter().map(|row| ((row.kind, row.id), row.open));
+        let (names, open): (Vec<_>, Vec<_>) = names.unzip();
+        let (kinds, ids): (Vec<_>, Vec<_>) = names.into_iter().unzip();
+        self.run(async |client| {
+            let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 3] = [
+                (&kinds, Type::TEXT_ARRAY),
+                (&ids, Type::TEXT_ARRAY),
+                (&open, Type::TEXT_ARRAY),
+            ];
+            client.execute_typed(FORGET, &parameters).await
         })
         .await
     }
