@@ -35,7 +35,7 @@ def seen(answer):
 
 def main():
     tally = Tally("api_keys")
-    with Authority() as authority, Upstream() as upstream:
+    with Upstream() as upstream, Authority(upstream) as authority:
         authority.api(AUDIENCE)
         app = authority.client("robot", "client_credentials")
         authority.grant(app, AUDIENCE, "read:items")
