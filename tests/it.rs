@@ -116,6 +116,11 @@ mod draining;
 #[path = "it/dpop.rs"]
 mod dpop;
 
+#[path = "it/api_keys.rs"]
+mod api_keys;
+#[cfg(feature = "authority")]
+#[path = "it/api_keys_authority.rs"]
+mod api_keys_authority;
 #[path = "it/introspection.rs"]
 mod introspection;
 

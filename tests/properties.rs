@@ -29,6 +29,8 @@ mod paths;
 mod deciding;
 #[path = "properties/challenges.rs"]
 mod challenges;
+#[path = "properties/api_keys.rs"]
+mod api_keys;
 #[path = "properties/key_sets.rs"]
 mod key_sets;
 #[path = "properties/generated.rs"]

@@ -89,6 +89,7 @@ fn every_metric_has_its_row_with_its_labels() {
     route.answered(&http::Method::GET, 200, Source::Upstream);
     metrics.issuer("issuer");
     metrics.introspection("issuer");
+    metrics.exchange("api");
     metrics.cache("token");
     metrics.upstream("upstream");
     metrics.upstream_is_healthy("upstream", true);

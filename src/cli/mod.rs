@@ -279,6 +279,10 @@ fn explain(arguments: ExplainArguments, out: &mut dyn Write) -> io::Result<Outco
             token
         };
         described.token = Some(token.trim().to_owned());
+    }
+    // A header may have a key, which will be exchanged for a token.
+    let takes_keys = settings.plan.apis.iter().any(|api| api.api_keys.is_some());
+    if described.token.is_some() || takes_keys && !described.headers.is_empty() {
         keys = fetch_all_keys(&settings)?;
     }
     if let Some(path) = arguments.claims {

@@ -4,6 +4,7 @@
 //! the doc comments are the descriptions in the JSON Schema that `scopegate schema` prints.
 
 mod api;
+mod api_keys;
 #[cfg(feature = "authority")]
 mod authority;
 mod definitions;
@@ -21,6 +22,7 @@ mod upstream;
 #[cfg(test)]
 use api::Follow;
 pub(super) use api::{Api, Definition, Forward};
+pub(super) use api_keys::{ApiKeys, ExchangeAs};
 #[cfg(feature = "authority")]
 pub(super) use authority::Authority;
 pub(super) use definitions::Definitions;

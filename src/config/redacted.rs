@@ -188,6 +188,7 @@ fn api(api: &ApiPlan) -> Value {
             "tokens": name(introspection.tokens),
             "require_audience": introspection.audience == AudienceRule::Required,
         })),
+        "api_keys": api.api_keys.as_ref().map(issuer::api_keys),
         "hosts": api.hosts,
         "public_url": api.public_url,
         "mode": name(api.mode),

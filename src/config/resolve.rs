@@ -4,6 +4,8 @@
 //! them all; a value that is at fault is replaced by a harmless one that nobody sees.
 
 mod api;
+mod api_keys;
+mod asked;
 #[cfg(feature = "authority")]
 mod authority;
 mod definition;

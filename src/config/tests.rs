@@ -1,5 +1,6 @@
 //! Tests of whole configurations, without a disk and without an environment.
 
+mod api_keys;
 #[cfg(feature = "authority")]
 mod authority;
 mod anything;

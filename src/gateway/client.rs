@@ -158,7 +158,7 @@ impl Connection {
     }
 
     /// Where a request with these fields comes from.
-    fn origin(&self, fields: &HeaderMap) -> Origin {
+    pub(super) fn origin(&self, fields: &HeaderMap) -> Origin {
         let told = self.proxies.as_ref().map(|proxies| {
             let (named, scheme, host) = match self.fields {
                 ForwardedFields::XForwarded | ForwardedFields::Both => x_forwarded(fields),

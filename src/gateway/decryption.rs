@@ -143,7 +143,9 @@ impl Worker {
                 Judged::Later(Waiting::Fetch(fetches)) => {
                     self.decide_again(fetches, None, head, record).await
                 }
-                Judged::Later(Waiting::Opening(full) | Waiting::Introspection(full)) => *full,
+                Judged::Later(
+                    Waiting::Opening(full) | Waiting::Introspection(full) | Waiting::Exchange(full),
+                ) => *full,
             };
         };
         let Some(Some(opened)) = deadline.limit(decryption.open(token, turn)).await else {
@@ -158,7 +160,9 @@ impl Worker {
                 drop(_turn);
                 self.decide_again(fetches, Some(&token), head, record).await
             }
-            Judged::Later(Waiting::Opening(full) | Waiting::Introspection(full)) => *full,
+            Judged::Later(
+                Waiting::Opening(full) | Waiting::Introspection(full) | Waiting::Exchange(full),
+            ) => *full,
         }
     }
 }

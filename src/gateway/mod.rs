@@ -1,15 +1,17 @@
 //! The data plane: one request from head to response. With `net`, the only async code on a request's path.
 //!
 //! Read `service` first. A worker is one thread: nothing in here is shared between workers but the snapshot, the caches
-//! of tokens, the threads that decrypt, the desks where issuers are asked about tokens, metrics and the access log. It
+//! of tokens, the threads that decrypt, the desks where issuers are asked about tokens and for tokens, metrics and the access log. It
 //! must never write the snapshot, and never do I/O other than forwarding and those questions.
 
+mod api_keys;
 mod asks;
 mod body;
 mod certificate;
 mod client;
 mod deadline;
 mod decryption;
+mod desk;
 mod forward;
 mod grpc;
 mod headers;
@@ -37,6 +39,7 @@ mod vigil;
 mod websocket;
 mod worker;
 
+pub use api_keys::exchange_once;
 pub use body::{BodyError, ResponseBody};
 pub use certificate::CertificateField;
 pub use client::{Connection, ForwardedFields};

@@ -1,7 +1,7 @@
 //! Takes tokens out of what is forwarded, where an API has them come from elsewhere than `Authorization`, and says what
-//! the answer needs for it.
+//! the answer needs for it; and every API key.
 //!
-//! `headers` calls it for such an API only. A token in the query or among the sub-protocols never goes on; where the
+//! `headers` calls it for such an API, or one that takes keys, only. A token in the query or among the sub-protocols never goes on; where the
 //! upstream is to have the token, it gets it as `Authorization`.
 
 use http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, REFERER, SEC_WEBSOCKET_PROTOCOL};
@@ -9,11 +9,13 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
 
+use zeroize::Zeroizing;
+
 use crate::policy::{Permit, TokenPlace, TokenPlaces};
 use crate::snapshot::TokenForwarding;
 use crate::token::{
-    BearerError, ProtocolForm, bearer_token, protocol_token, query_token, without_cookie, without_parameter,
-    without_protocol,
+    BearerError, ProtocolForm, basic_key, bearer_token, protocol_token, query_token, without_cookie,
+    without_parameter, without_protocol,
 };
 
 /// What the answer to a request needs whose token may have come from elsewhere.
@@ -48,18 +50,21 @@ impl Taken {
             caching: Caching::Usual,
             protocol: None,
         };
-        if permit.principal().is_some() && !(is_bearer && places.has_authorization()) {
+        let has_basic = places.keys().is_some() && take_keys(&mut parts.headers, places);
+        if permit.principal().is_some() && !(is_bearer && places.has_authorization() || has_basic) {
             taken.caching = Caching::PrivateByDefault;
         }
         // What nobody has verified must not pass for what was.
         if is_bearer && !places.has_authorization() {
             parts.headers.remove(AUTHORIZATION);
         }
-        let mut token = None;
+        let mut token = permit
+            .exchanged()
+            .map(|token| Zeroizing::new(token.expose().to_owned()));
         for place in places.iter() {
             match place {
                 TokenPlace::Query(name) => {
-                    token = token.or(take_parameter(parts, name));
+                    token = token.or(take_parameter(parts, name).map(Zeroizing::new));
                     if token.is_some() {
                         taken.caching = Caching::Private;
                     }
@@ -69,7 +74,7 @@ impl Taken {
                     if let (Some(_), ProtocolForm::After(marker)) = (&found, form) {
                         taken.protocol = HeaderValue::from_str(marker).ok();
                     }
-                    token = token.or(found);
+                    token = token.or(found.map(Zeroizing::new));
                 }
                 TokenPlace::Header { name, .. } if forwarding == TokenForwarding::Strip => {
                     parts.headers.remove(name);
@@ -80,9 +85,11 @@ impl Taken {
                 TokenPlace::Authorization | TokenPlace::Header { .. } | TokenPlace::Cookie { .. } => {}
             }
         }
-        // Only a request whose one token was found good has a principal.
-        if let (Some(token), TokenForwarding::Keep, Some(_)) = (token, forwarding, permit.principal())
-            && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {token}"))
+        // Only a request whose one token was found good has a principal. What a key was exchanged for goes on where only
+        // reported is what is wrong with it, as the token of a client would.
+        let goes_on = permit.principal().is_some() || permit.exchanged().is_some();
+        if let (Some(token), TokenForwarding::Keep, true) = (token, forwarding, goes_on)
+            && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", *token))
         {
             value.set_sensitive(true);
             parts.headers.insert(AUTHORIZATION, value);
@@ -118,6 +125,18 @@ impl Taken {
             fields.insert(SEC_WEBSOCKET_PROTOCOL, protocol.clone());
         }
     }
+}
+
+/// Takes every key out, right or not: no upstream sees one. Returns whether there was one in `Authorization`.
+fn take_keys(fields: &mut HeaderMap, places: &TokenPlaces) -> bool {
+    if let Some(name) = places.keys().and_then(|keys| keys.header.as_ref()) {
+        fields.remove(name);
+    }
+    let has_basic = basic_key(lines(fields, &AUTHORIZATION)) != Ok(None);
+    if has_basic {
+        fields.remove(AUTHORIZATION);
+    }
+    has_basic
 }
 
 fn take_parameter(parts: &mut Parts, name: &str) -> Option<String> {

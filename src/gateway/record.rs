@@ -152,6 +152,15 @@ impl Record {
             .observe(elapsed.as_secs_f64());
     }
 
+    /// A request waited for the token that its API key is exchanged for.
+    pub(super) fn waited_for_exchange(&self, elapsed: Duration) {
+        self.worker
+            .shared
+            .metrics
+            .stage(Stage::Exchange)
+            .observe(elapsed.as_secs_f64());
+    }
+
     /// The request is refused.
     pub(super) fn refused(&mut self, view: &Rc<View>, denial: &Denial) {
         self.decided_on(

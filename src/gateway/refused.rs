@@ -87,6 +87,13 @@ fn is_final(error: &TokenError) -> bool {
         | TokenError::Sealed(_)
         | TokenError::Opaque(_)
         | TokenError::Inactive
+        // These are no tokens.
+        | TokenError::Unexchanged(_)
+        | TokenError::MalformedKey
+        | TokenError::WrongKey
+        | TokenError::KeyNotGranted
+        | TokenError::KeyNotBearer
+        | TokenError::KeyThrottled { .. }
         | TokenError::IssuerMismatch
         | TokenError::KeysUnavailable { .. }
         | TokenError::UnknownKid { .. }

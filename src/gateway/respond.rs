@@ -96,7 +96,11 @@ impl Reply {
             );
         }
         fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if denial.reason.status() == StatusCode::SERVICE_UNAVAILABLE {
+        let status = denial.reason.status();
+        if matches!(
+            status,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
             fields.insert(RETRY_AFTER, HeaderValue::from(retry_after.unwrap_or(1).max(1)));
         }
         // Where somebody before us reads a message otherwise, what follows it here may be no request of theirs (RFC 9112

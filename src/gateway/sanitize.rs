@@ -4,6 +4,8 @@
 //! section 8.3.1): odd forms of the target, missing or repeated or disagreeing hosts, odd transfer codings, header names
 //! that some upstreams fold into others. Nothing is repaired.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
@@ -12,7 +14,7 @@ use super::client::Connection;
 use super::headers;
 use crate::net::Limits;
 use crate::policy::{Reason, RequestHead};
-use crate::token::Thumbprint;
+use crate::token::{Exchange, Thumbprint};
 
 /// A head that has one reading.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +23,8 @@ pub struct SanitizedHead<'a> {
     authority: &'a str,
     /// `None` where nothing was sent.
     connection: Option<&'a Connection>,
+    /// What came of the API key in it, where that was found out for this very request.
+    exchange: Option<&'a Exchange>,
 }
 
 impl<'a> SanitizedHead<'a> {
@@ -45,6 +49,7 @@ impl<'a> SanitizedHead<'a> {
             parts,
             authority: authority(parts)?,
             connection: None,
+            exchange: None,
         })
     }
 
@@ -59,6 +64,26 @@ impl<'a> SanitizedHead<'a> {
             connection: Some(connection),
             ..self
         }
+    }
+
+    /// The same head, with what came of the API key in it.
+    pub(super) fn with_exchange(self, exchange: &'a Exchange) -> Self {
+        Self {
+            exchange: Some(exchange),
+            ..self
+        }
+    }
+
+    pub(super) fn exchange(&self) -> Option<&'a Exchange> {
+        self.exchange
+    }
+
+    /// The client: the peer, or whoever a trusted proxy speaks for.
+    pub(super) fn client_address(&self) -> IpAddr {
+        self.connection
+            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| {
+                connection.origin(&self.parts.headers).address
+            })
     }
 
     /// The certificate that the client has shown, to us or to whoever may say so.

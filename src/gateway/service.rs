@@ -26,7 +26,7 @@ use super::sanitize::SanitizedHead;
 use super::serving::Serving;
 use super::stream::{StreamEnd, is_stream};
 use super::upgrade::Handshake;
-use super::verdict::{Judged, Verdict, Waiting, denial};
+use super::verdict::{Judged, Verdict, Waiting, denial, waiting_for};
 use super::verified::{CachedVerifier, OpenedVerifier};
 use super::vigil::Vigil;
 use super::worker::{View, Worker};
@@ -143,11 +143,11 @@ impl Worker {
         let Some(denial) = denial(&decision) else {
             return Judged::Now(Verdict::new(view, decision));
         };
-        if denial.sealed().is_some() {
-            return Judged::Later(Waiting::Opening(Box::new(Verdict::new(view, decision))));
+        if let Some(waiting) = waiting_for(denial) {
+            return Judged::Later(waiting(Box::new(Verdict::new(view, decision))));
         }
-        if denial.opaque().is_some() {
-            return Judged::Later(Waiting::Introspection(Box::new(Verdict::new(view, decision))));
+        if let Some(until) = denial.throttled_until() {
+            return Judged::Now(Verdict::throttled(view, decision, until));
         }
         let asked = denial.key_miss().and_then(|miss| {
             let answer = view.snapshot.misses(miss.issuer)?.ask(miss.kid, Instant::now());
@@ -171,6 +171,7 @@ impl Worker {
             Waiting::Fetch(fetches) => self.decide_again(fetches, None, head, record).await,
             Waiting::Opening(full) => self.open_and_decide(*full, head, record).await,
             Waiting::Introspection(full) => self.introspect_and_decide(*full, head, record).await,
+            Waiting::Exchange(full) => self.exchange_and_decide(*full, head, record).await,
         }
     }
 

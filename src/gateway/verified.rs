@@ -14,16 +14,22 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use moka::sync::Cache;
 use prometheus::Histogram;
 
-use super::introspection::{Known, KnownTokens};
+use super::desk::{Known, KnownAnswers};
 use super::refused::RefusedTokens;
 use super::sanitize::SanitizedHead;
-use crate::policy::Api;
+use crate::policy::{Api, KeySpace};
 use crate::snapshot::Revocations;
 use crate::telemetry::{CacheMetrics, Metrics, Stage};
-use crate::token::{OpenedToken, Principal, ProofDesk, Thumbprint, TokenError, UnixSeconds, VerifyToken};
+use crate::token::{
+    Exchange, ExchangedToken, KeyForm, OpenedToken, PresentedKey, Principal, ProofDesk, Thumbprint,
+    TokenError, UnixSeconds, VerifyToken,
+};
 
 /// No entry is kept longer, whatever its `exp`.
 const LONGEST: Duration = Duration::from_secs(300);
+
+/// The same for the tokens that keys were exchanged for: for so long, too, it is known that a key was right.
+const LONGEST_EXCHANGED: Duration = Duration::from_secs(3_600);
 
 /// One for each value of a byte.
 const RECENT: usize = 256;
@@ -40,7 +46,9 @@ pub struct VerifiedTokens {
     /// Random, and never leaves the process.
     key: LessSafeKey,
     /// What issuers have said of tokens.
-    pub(super) introspected: KnownTokens,
+    pub(super) introspected: KnownAnswers<Arc<Principal>>,
+    /// For which tokens keys were exchanged. Kept across snapshots: they are verified like any other.
+    pub(super) exchanged: KnownAnswers<Arc<ExchangedToken>>,
     metrics: CacheMetrics,
     verify_timer: Histogram,
 }
@@ -75,7 +83,7 @@ pub(super) struct OpenedVerifier<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct IntrospectedVerifier<'a> {
     pub(super) cached: CachedVerifier<'a>,
-    pub(super) known: &'a Known,
+    pub(super) known: &'a Known<Arc<Principal>>,
 }
 
 impl RecentTokens {
@@ -122,7 +130,8 @@ impl VerifiedTokens {
             cache,
             refused: RefusedTokens::new(metrics),
             key,
-            introspected: KnownTokens::new(entries, metrics.cache("introspection")),
+            introspected: KnownAnswers::new(entries, LONGEST, metrics.cache("introspection")),
+            exchanged: KnownAnswers::new(entries, LONGEST_EXCHANGED, metrics.cache("api_key")),
             metrics: metrics.cache("token"),
             verify_timer: metrics.stage(Stage::Verify),
         })
@@ -135,6 +144,7 @@ impl VerifiedTokens {
             .entries
             .set(i64::try_from(entries).unwrap_or(i64::MAX));
         self.introspected.count_entries();
+        self.exchanged.count_entries();
         self.refused.count_entries();
     }
 
@@ -161,10 +171,24 @@ impl VerifiedTokens {
         let (first, last) = nonce.split_at_mut(8);
         first.copy_from_slice(&generation.to_le_bytes());
         last.copy_from_slice(&u32::try_from(api.id.0).ok()?.to_le_bytes());
+        self.tag(nonce, token.as_bytes())
+    }
+
+    /// The same over a key, with what keys of its API are remembered under and its form as the nonce.
+    pub(super) fn digest_key(&self, space: KeySpace, text: &[u8], form: KeyForm) -> Option<Digest> {
+        let mut nonce = space;
+        if let (KeyForm::Pair, [first, ..]) = (form, &mut nonce) {
+            *first ^= 0xff;
+        }
+        self.tag(nonce, text)
+    }
+
+    #[inline]
+    fn tag(&self, nonce: [u8; 12], text: &[u8]) -> Option<Digest> {
         let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = self
             .key
-            .seal_in_place_separate_tag(nonce, Aad::from(token), &mut [])
+            .seal_in_place_separate_tag(nonce, Aad::from(text), &mut [])
             .ok()?;
         tag.as_ref().try_into().ok()
     }
@@ -203,6 +227,20 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
         }
     }
 
+    fn exchange(&self, api: &Api, key: PresentedKey<'_>) -> Exchange {
+        if let Some(exchange) = self.head.exchange() {
+            return exchange.clone();
+        }
+        let (text, form) = key.text()?;
+        let space = api.places.as_ref().and_then(|places| places.keys());
+        let digest = space.and_then(|keys| self.tokens.digest_key(keys.space, text, form));
+        match digest.and_then(|digest| self.tokens.exchanged.get(&digest)) {
+            Some(Known::Good(token)) => Ok(token),
+            Some(Known::Refused(error)) => Err(error),
+            None => Err(key.unexchanged()),
+        }
+    }
+
     fn proofs(&self) -> Option<&ProofDesk> {
         Some(self.proofs)
     }
@@ -229,6 +267,10 @@ impl VerifyToken<Api> for OpenedVerifier<'_> {
         }
     }
 
+    fn exchange(&self, api: &Api, key: PresentedKey<'_>) -> Exchange {
+        self.cached.exchange(api, key)
+    }
+
     fn proofs(&self) -> Option<&ProofDesk> {
         self.cached.proofs()
     }
@@ -245,6 +287,10 @@ impl VerifyToken<Api> for OpenedVerifier<'_> {
 impl VerifyToken<Api> for IntrospectedVerifier<'_> {
     fn verify(&self, api: &Api, _token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError> {
         self.known.at(api, now)
+    }
+
+    fn exchange(&self, api: &Api, key: PresentedKey<'_>) -> Exchange {
+        self.cached.exchange(api, key)
     }
 
     fn proofs(&self) -> Option<&ProofDesk> {

@@ -11,9 +11,10 @@ use std::thread;
 
 use prometheus::Histogram;
 
+use super::api_keys::{self, Attempts};
 use super::deadline::Deadlines;
 use super::decryption::Decryption;
-use super::introspection::{Desk, Desks};
+use super::introspection;
 use super::pool::ServerPool;
 use super::request_id::RequestId;
 use super::upstream::Servers;
@@ -52,7 +53,10 @@ pub struct Shared {
     /// Whether requests are taken on.
     pub(super) memory: Arc<MemoryPressure>,
     pub(super) decryption: Decryption,
-    desks: Desks,
+    introspection: introspection::Desks,
+    exchange: api_keys::Desks,
+    /// Wrong API keys.
+    pub(super) attempts: Attempts,
     pub(super) decide_timer: Histogram,
     /// For requests that met no route.
     pub(super) unrouted: RouteMetrics,
@@ -80,7 +84,9 @@ impl Shared {
             proofs,
             revocations,
             decryption: Decryption::new(thread::available_parallelism().map_or(1, usize::from)),
-            desks: Desks::default(),
+            introspection: introspection::Desks::default(),
+            exchange: api_keys::Desks::default(),
+            attempts: Attempts::default(),
             decide_timer: metrics.stage(Stage::Decide),
             unrouted: metrics.route("", ""),
             metrics,
@@ -133,7 +139,8 @@ pub(super) struct View {
     /// By API.
     servers: Vec<Rc<Servers>>,
     /// By API; empty where none asks anybody.
-    desks: Vec<Option<Arc<Desk>>>,
+    introspection: Vec<Option<Arc<introspection::Desk>>>,
+    exchange: Vec<Option<Arc<api_keys::Desk>>>,
 }
 
 impl Worker {
@@ -236,7 +243,13 @@ impl View {
         });
         Self {
             series: shared.series(&snapshot),
-            desks: shared.desks.of(&snapshot, &shared.metrics),
+            introspection: shared.introspection.of(&snapshot.introspection, |_, endpoint| {
+                shared.metrics.introspection(&endpoint.asked.issuer)
+            }),
+            exchange: shared.exchange.of(&snapshot.exchange, |position, _| {
+                let api = snapshot.table.api(ApiId(position));
+                shared.metrics.exchange(api.map_or("", |api| &api.identifier))
+            }),
             snapshot,
             servers,
         }
@@ -251,8 +264,13 @@ impl View {
     }
 
     /// Where to ask about the tokens of an API.
-    pub(super) fn desk(&self, api: ApiId) -> Option<&Arc<Desk>> {
-        self.desks.get(api.0)?.as_ref()
+    pub(super) fn introspection_desk(&self, api: ApiId) -> Option<&Arc<introspection::Desk>> {
+        self.introspection.get(api.0)?.as_ref()
+    }
+
+    /// Where to have the keys of an API exchanged.
+    pub(super) fn exchange_desk(&self, api: ApiId) -> Option<&Arc<api_keys::Desk>> {
+        self.exchange.get(api.0)?.as_ref()
     }
 
     /// The servers of the API of a permit.

@@ -1,4 +1,4 @@
-//! One small HTTP/1.1 exchange: a GET for key sets and discovery documents, a POST of a form for questions about tokens,
+//! One small HTTP/1.1 exchange: a GET for key sets and discovery documents, a POST of a form for questions about tokens and for tokens,
 //! any method for a Management API.
 //!
 //! `control::jwks`, `control::tenant` and `gateway::introspection` use it. It follows no redirect, knows no proxy, keeps no connection and reads a bounded body; what
@@ -71,6 +71,24 @@ pub enum FetchError {
     Protocol,
 }
 
+impl Fetched {
+    /// What an answer brought.
+    ///
+    /// # Errors
+    /// [`FetchError::Status`], where it is not 200.
+    pub fn of(response: Response<Bytes>) -> Result<Self, FetchError> {
+        if response.status() != StatusCode::OK {
+            return Err(FetchError::Status(response.status()));
+        }
+        let (max_age, media_type) = (max_age(response.headers()), media_type(response.headers()));
+        Ok(Self {
+            body: response.into_body(),
+            max_age,
+            media_type,
+        })
+    }
+}
+
 impl FetchError {
     /// One word, for the `result` of a metric.
     pub fn label(&self) -> &'static str {
@@ -106,7 +124,7 @@ impl Fetcher {
             .header(ACCEPT, "application/json, application/jwk-set+json")
             .body(Full::default())
             .map_err(|_malformed| FetchError::BadAddress)?;
-        fetched(self.send(url, request, MAX_BODY).await?)
+        Fetched::of(self.send(url, request, MAX_BODY).await?)
     }
 
     /// Posts a form (`application/x-www-form-urlencoded`) to `url`.
@@ -119,6 +137,19 @@ impl Fetcher {
         form: Bytes,
         authorization: Option<HeaderValue>,
     ) -> Result<Fetched, FetchError> {
+        Fetched::of(self.post_form_for_any(url, form, authorization).await?)
+    }
+
+    /// The same, where any status is an answer.
+    ///
+    /// # Errors
+    /// [`FetchError`], but not [`FetchError::Status`].
+    pub async fn post_form_for_any(
+        &self,
+        url: &str,
+        form: Bytes,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response<Bytes>, FetchError> {
         let length = form.len();
         let mut request = Request::post("/")
             .header(ACCEPT, "application/json")
@@ -129,7 +160,7 @@ impl Fetcher {
         if let Some(authorization) = authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        fetched(self.send(url, request, MAX_ANSWER).await?)
+        self.send(url, request, MAX_ANSWER).await
     }
 
     /// Sends a request of any method; its target is replaced by `url`. Any status is an answer.
@@ -257,18 +288,6 @@ where
         Ok(Response::from_parts(head, body.to_bytes()))
     };
     beside(answer, connection).await
-}
-
-fn fetched(response: Response<Bytes>) -> Result<Fetched, FetchError> {
-    if response.status() != StatusCode::OK {
-        return Err(FetchError::Status(response.status()));
-    }
-    let (max_age, media_type) = (max_age(response.headers()), media_type(response.headers()));
-    Ok(Fetched {
-        body: response.into_body(),
-        max_age,
-        media_type,
-    })
 }
 
 /// Runs the exchange while the connection, which it depends on, is polled as well. The connection may end first.

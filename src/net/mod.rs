@@ -17,6 +17,7 @@ mod tls;
 mod connector;
 mod fetch;
 mod probe;
+mod throttle;
 
 pub use activity::Overdue;
 pub use connection::{ConnectionEnd, ConnectionSettings, Protocol, serve_client, serve_connection};
@@ -36,6 +37,7 @@ pub use settings::{
     TrustedProxies,
 };
 pub use slots::ConnectionSlots;
+pub use throttle::{Attempt, Rate, Throttle, network};
 pub use tls::{
     Contents, Expiry, HandshakeEnd, Identities, PairFault, Role, ServerTls, TlsFault, TlsFile, TlsListener,
     TlsPeer, certificate_expiry,

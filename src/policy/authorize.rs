@@ -10,7 +10,9 @@ use http::HeaderValue;
 use super::possession::Held;
 use super::table::{Api, ApiId, Preflight, Route, RouteId};
 use super::{Mode, Reason, Requirement};
-use crate::token::{OpaqueToken, Principal, ProofError, Scheme, SealedToken, TokenError, UnixSeconds};
+use crate::token::{
+    ApiKey, ExchangedToken, OpaqueToken, Principal, ProofError, Scheme, SealedToken, TokenError, UnixSeconds,
+};
 
 /// Leave to forward one request.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct Permit {
     api: ApiId,
     reason: Reason,
     principal: Option<Arc<Principal>>,
+    /// For which token a key was exchanged.
+    exchanged: Option<Arc<ExchangedToken>>,
     shadow: Option<Denial>,
 }
 
@@ -67,6 +71,19 @@ impl Permit {
     /// Whom the token speaks for; `None` on a public route.
     pub fn principal(&self) -> Option<&Arc<Principal>> {
         self.principal.as_ref()
+    }
+
+    /// The token that stands for the key of the request, which the upstream never sees.
+    pub fn exchanged(&self) -> Option<&Arc<ExchangedToken>> {
+        self.exchanged.as_ref()
+    }
+
+    /// The same, for a request whose key was exchanged.
+    pub(super) fn with_exchanged(mut self, exchanged: Option<Arc<ExchangedToken>>) -> Self {
+        if exchanged.is_some() {
+            self.exchanged = exchanged;
+        }
+        self
     }
 
     /// What would have been refused, where the route only reports.
@@ -138,6 +155,22 @@ impl Denial {
         }
     }
 
+    /// The key that would have to be exchanged for another verdict.
+    pub fn unexchanged(&self) -> Option<&Arc<ApiKey>> {
+        match &self.detail {
+            Some(TokenError::Unexchanged(key)) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// When the client may come again with a key, where too many were wrong.
+    pub fn throttled_until(&self) -> Option<UnixSeconds> {
+        match self.detail {
+            Some(TokenError::KeyThrottled { until }) => Some(until),
+            _ => None,
+        }
+    }
+
     /// A permit all the same, where the route only reports what it would refuse.
     pub(super) fn waived(self, route: &Route) -> Result<Permit, Self> {
         match route.mode {
@@ -147,6 +180,7 @@ impl Denial {
                 api: route.api,
                 reason: Reason::Ok,
                 principal: self.principal.clone(),
+                exchanged: None,
                 shadow: Some(self),
             }),
         }
@@ -186,6 +220,7 @@ pub(super) fn authorize(route: &Route, held: Held, now: UnixSeconds) -> Result<P
         api: route.api,
         reason: Reason::Ok,
         principal: Some(principal),
+        exchanged: None,
         shadow: None,
     })
 }
@@ -196,6 +231,7 @@ fn anonymous(route: &Route) -> Permit {
         api: route.api,
         reason: Reason::Public,
         principal: None,
+        exchanged: None,
         shadow: None,
     }
 }

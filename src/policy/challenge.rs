@@ -1,5 +1,5 @@
 //! The only writer of `WWW-Authenticate` (RFC 6750 section 3, RFC 9449 section 7.1, RFC 9470 section 3, RFC 9728
-//! section 5.1).
+//! section 5.1, RFC 7617 section 2).
 //!
 //! Everything in a challenge comes from the definition, the route or the closed list of reasons; nothing of it was sent
 //! by the client.
@@ -10,7 +10,7 @@ use http::HeaderValue;
 
 use super::reason::ChallengeKind;
 use super::requirement::visible;
-use super::{Possession, Reason, Requirement};
+use super::{KeyPlaces, Possession, Reason, Requirement};
 use crate::token::{PROOF_ALGORITHMS, Scheme};
 
 /// What of a challenge is the same for every request of an API: its identifier, quoted once, and its schemes.
@@ -19,6 +19,8 @@ pub struct Realm {
     /// `realm="…"`, and `resource_metadata="…"` where there is some.
     realm: Box<str>,
     takes: Takes,
+    /// The challenge of the scheme `Basic`, where the API takes keys.
+    basic: Option<Box<str>>,
     /// Every scheme that the API takes, without an error.
     bare: HeaderValue,
 }
@@ -36,7 +38,7 @@ impl Realm {
     pub fn new(identifier: &str) -> Self {
         let mut realm = String::from("realm=");
         push_quoted(&mut realm, identifier);
-        Self::taking(realm.into(), Takes::Bearer)
+        Self::taking(realm.into(), Takes::Bearer, None)
     }
 
     /// The same for an API that has metadata at this address (RFC 9728 section 5.1).
@@ -44,21 +46,32 @@ impl Realm {
         let Some(address) = address else { return self };
         let mut realm = String::from(self.realm);
         push_parameter(&mut realm, "resource_metadata", address);
-        Self::taking(realm.into(), self.takes)
+        Self::taking(realm.into(), self.takes, self.basic)
     }
 
     /// The same for an API that asks for a proof of possession.
     pub fn with_possession(self, possession: Option<&Possession>) -> Self {
         match possession {
             Some(asked) if asked.takes_proofs() && asked.is_required() => {
-                Self::taking(self.realm, Takes::Dpop)
+                Self::taking(self.realm, Takes::Dpop, self.basic)
             }
-            Some(asked) if asked.takes_proofs() => Self::taking(self.realm, Takes::Both),
+            Some(asked) if asked.takes_proofs() => Self::taking(self.realm, Takes::Both, self.basic),
             _ => self,
         }
     }
 
-    fn taking(realm: Box<str>, takes: Takes) -> Self {
+    /// The same for an API that takes keys beside tokens (RFC 7617 section 2).
+    pub fn with_keys(self, identifier: &str, keys: Option<&KeyPlaces>) -> Self {
+        let basic = keys.map(|_| {
+            let mut text = String::from("Basic realm=");
+            push_quoted(&mut text, identifier);
+            push_parameter(&mut text, "charset", "UTF-8");
+            text.into()
+        });
+        Self::taking(self.realm, self.takes, basic)
+    }
+
+    fn taking(realm: Box<str>, takes: Takes, basic: Option<Box<str>>) -> Self {
         let mut text = String::new();
         match takes {
             Takes::Bearer => push_scheme(&mut text, "Bearer", &realm),
@@ -69,8 +82,10 @@ impl Realm {
             }
             Takes::Dpop => push_dpop(&mut text, &realm),
         }
+        push_basic(&mut text, basic.as_deref());
         Self {
             bare: visible(&text),
+            basic,
             realm,
             takes,
         }
@@ -129,7 +144,17 @@ impl Challenge {
             text.push_str(", ");
             push_dpop(&mut text, &realm.realm);
         }
+        if is_about_the_token {
+            push_basic(&mut text, realm.basic.as_deref());
+        }
         Some(visible(&text))
+    }
+}
+
+fn push_basic(text: &mut String, basic: Option<&str>) {
+    if let Some(basic) = basic {
+        text.push_str(", ");
+        text.push_str(basic);
     }
 }
 

@@ -1,17 +1,22 @@
 //! `decide`: the whole verdict on a request, in one synchronous function.
 //!
-//! The order is fixed: host and path → route → (public: done) → bearer → verify → revocation → possession → authorize. No route means refused
+//! The order is fixed: host and path → route → (public: done) → bearer (or key → exchange) → verify → revocation → possession → authorize. No route means refused
 //! before the token is looked at, and a public route never looks at one. What must never happen here is I/O: the
 //! gateway calls this on a worker thread, between reading a head and forwarding it.
+
+use std::sync::Arc;
 
 use http::header::{ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, ORIGIN};
 use http::{HeaderMap, Method};
 
 use super::authorize::{authorize, authorize_anonymous, authorize_preflight};
+use super::places::Found;
 use super::possession::hold;
 use super::table::{Leaf, NoSuchMethod};
 use super::{Api, Denial, Host, Permit, Reason, RequestPath, Route, RouteTable};
-use crate::token::{BearerError, Scheme, TokenError, UnixSeconds, VerifyToken, bearer_token};
+use crate::token::{
+    BearerError, BearerToken, ExchangedToken, Scheme, TokenError, UnixSeconds, VerifyToken, bearer_token,
+};
 
 /// What of a request the verdict depends on.
 #[derive(Clone, Copy, Debug)]
@@ -46,26 +51,28 @@ pub fn decide(
     now: UnixSeconds,
 ) -> Decision {
     let (route, api) = match find_route(table, head) {
-        Ok(Found::Decided(permit)) => return Decision::Forward(permit),
-        Ok(Found::Route(route, api)) => (route, api),
+        Ok(Met::Decided(permit)) => return Decision::Forward(permit),
+        Ok(Met::Route(route, api)) => (route, api),
         Err(denial) => return Decision::Refuse(denial),
     };
     if let Some(permit) = authorize_anonymous(route) {
         return Decision::Forward(permit);
     }
-    match check_token(route, api, head, verify, now).or_else(|denial| denial.waived(route)) {
-        Ok(permit) => Decision::Forward(permit),
+    let mut exchanged = None;
+    let checked = check_token(route, api, head, verify, now, &mut exchanged);
+    match checked.or_else(|denial| denial.waived(route)) {
+        Ok(permit) => Decision::Forward(permit.with_exchanged(exchanged)),
         Err(denial) => Decision::Refuse(denial),
     }
 }
 
-enum Found<'a> {
+enum Met<'a> {
     Route(&'a Route, &'a Api),
     /// A preflight that is passed on.
     Decided(Permit),
 }
 
-fn find_route<'a>(table: &'a RouteTable, head: RequestHead<'_>) -> Result<Found<'a>, Denial> {
+fn find_route<'a>(table: &'a RouteTable, head: RequestHead<'_>) -> Result<Met<'a>, Denial> {
     let host = Host::read(head.authority).map_err(|_bad_host| Denial::of(Reason::BadRequest))?;
     let path = RequestPath::read(head.path).map_err(|_bad_path| Denial::of(Reason::BadPath))?;
     // A path that needs leave and has no route is told to be ambiguous rather than unknown.
@@ -92,7 +99,7 @@ fn find_route<'a>(table: &'a RouteTable, head: RequestHead<'_>) -> Result<Found<
     }
     if is_cors_preflight(head) {
         if let Some(permit) = authorize_preflight(api, route) {
-            return Ok(Found::Decided(permit));
+            return Ok(Met::Decided(permit));
         }
         // The route is that of the method which the preflight asks about; for `OPTIONS` itself there is none.
         if let Err(NoSuchMethod(allow)) = leaf.route(head.method) {
@@ -102,7 +109,7 @@ fn find_route<'a>(table: &'a RouteTable, head: RequestHead<'_>) -> Result<Found<
             });
         }
     }
-    Ok(Found::Route(route, api))
+    Ok(Met::Route(route, api))
 }
 
 fn is_cors_preflight(head: RequestHead<'_>) -> bool {
@@ -126,6 +133,7 @@ fn check_token(
     head: RequestHead<'_>,
     verify: &impl VerifyToken<Api>,
     now: UnixSeconds,
+    exchanged: &mut Option<Arc<ExchangedToken>>,
 ) -> Result<Permit, Denial> {
     let elsewhere;
     let token = match &api.places {
@@ -134,10 +142,17 @@ fn check_token(
             bearer_token(values.map(http::HeaderValue::as_bytes))
                 .map_err(|error| Denial::on(route, Reason::from(error)))?
         }
-        Some(places) => {
-            elsewhere = places.find(head).map_err(|reason| Denial::on(route, reason))?;
-            elsewhere.token()
-        }
+        Some(places) => match places.find(head).map_err(|reason| Denial::on(route, reason))? {
+            Found::Token(found) => {
+                elsewhere = found;
+                elsewhere.token()
+            }
+            Found::Key(key) => {
+                let exchange = verify.exchange(api, key);
+                let token = exchange.map_err(|error| Denial::of_token(route, Scheme::Bearer, error))?;
+                BearerToken::found(exchanged.insert(token).expose(), Scheme::Bearer)
+            }
+        },
     };
     if token.scheme() == Scheme::Dpop && !api.takes_proofs() {
         return Err(Denial::on(route, Reason::MissingToken));

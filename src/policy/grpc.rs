@@ -41,18 +41,23 @@ impl Reason {
             | Self::InsufficientPermission
             | Self::ClaimMismatch
             | Self::ClientNotAllowed
+            | Self::ApiKeyNotGranted
             | Self::CrossSite => GrpcStatus::PermissionDenied,
             // The gateway is full, or the message is larger than it takes: to ask again at once does not help.
-            Self::HeadersTooLarge | Self::BodyTooLarge | Self::Overloaded | Self::DpopStoreFull => {
-                GrpcStatus::ResourceExhausted
-            }
+            Self::HeadersTooLarge
+            | Self::BodyTooLarge
+            | Self::Overloaded
+            | Self::DpopStoreFull
+            | Self::ApiKeyThrottled => GrpcStatus::ResourceExhausted,
             Self::KeysUnavailable
             | Self::IntrospectionUnavailable
+            | Self::ExchangeUnavailable
             | Self::UpstreamConnect
             | Self::UpstreamProtocol
             | Self::UpstreamUnhealthy => GrpcStatus::Unavailable,
             Self::Internal => GrpcStatus::Internal,
             Self::MissingToken
+            | Self::BadApiKey
             | Self::MalformedToken
             | Self::TokenTooLarge
             | Self::UnsupportedAlg
@@ -145,7 +150,7 @@ mod tests {
                 403 => &[7],
                 404 | 405 => &[5],
                 400 | 414 | 417 | 421 => &[3],
-                413 | 431 => &[8],
+                413 | 429 | 431 => &[8],
                 408 | 504 => &[4],
                 502 => &[14],
                 503 => &[8, 14],

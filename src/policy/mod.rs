@@ -25,7 +25,7 @@ pub use grpc::{grpc_timeout, is_grpc};
 pub use host::{BadHost, Host};
 pub use matcher::{PathPattern, PatternError};
 pub use path::{BadPath, PathForms, RequestPath};
-pub use places::{TokenPlace, TokenPlaces};
+pub use places::{KeyPlaces, KeySpace, TokenPlace, TokenPlaces};
 pub use plan::{ClaimTest, Conditions, Mode, OnExpiry, PathForm, RequirementPlan, Upgrade};
 pub use possession::Possession;
 pub use reason::{Reason, Stage};

@@ -1,7 +1,7 @@
-//! Where the tokens of an API come from, if not only from `Authorization`; and that a cookie does not speak for another
-//! site.
+//! Where the tokens of an API come from, if not only from `Authorization`, and its keys; and that what a browser adds by
+//! itself does not speak for another site.
 //!
-//! `decide` asks it for the one token of a request. Two tokens in two places are refused: an upstream might read the
+//! `decide` asks it for the one token, or key, of a request. Two tokens in two places are refused: an upstream might read the
 //! one that was not verified.
 
 use std::borrow::Cow;
@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::{Reason, RequestHead};
 use crate::token::{
-    BearerError, BearerToken, ProtocolForm, Scheme, bearer_token, cookie_token, header_token, protocol_token,
-    query_token,
+    BearerError, BearerToken, PresentedKey, ProtocolForm, Scheme, basic_key, bearer_token, cookie_token,
+    header_key, header_token, protocol_token, query_token,
 };
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -46,8 +46,28 @@ pub enum TokenPlace {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenPlaces {
     places: Box<[TokenPlace]>,
+    keys: Option<KeyPlaces>,
     /// What clients see before the path, where it is known.
     public_origin: Option<Box<str>>,
+}
+
+/// That an API takes keys, and from where: always from `Authorization`, with the scheme `Basic`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPlaces {
+    /// A field that may have one, too.
+    pub header: Option<HeaderName>,
+    /// What keys are remembered under: the same for two APIs only if one key is exchanged for the same token for both.
+    pub space: KeySpace,
+}
+
+/// See [`KeyPlaces::space`].
+pub type KeySpace = [u8; 12];
+
+/// What a request speaks by.
+#[derive(Debug)]
+pub(super) enum Found<'a> {
+    Token(FoundToken<'a>),
+    Key(PresentedKey<'a>),
 }
 
 /// The one token of a request.
@@ -64,13 +84,24 @@ impl FoundToken<'_> {
 }
 
 impl TokenPlaces {
-    /// `None` where tokens come from `Authorization` alone. `public_url` is what clients see, without a slash at its end.
-    pub fn new(places: &[TokenPlace], public_url: Option<&str>) -> Option<Box<Self>> {
-        if matches!(places, [] | [TokenPlace::Authorization]) {
+    /// `None` where tokens come from `Authorization` alone, and there are no keys. `public_url` is what clients see,
+    /// without a slash at its end.
+    pub fn new(
+        places: &[TokenPlace],
+        keys: Option<KeyPlaces>,
+        public_url: Option<&str>,
+    ) -> Option<Box<Self>> {
+        let places = if places.is_empty() {
+            &[TokenPlace::Authorization]
+        } else {
+            places
+        };
+        if matches!(places, [TokenPlace::Authorization]) && keys.is_none() {
             return None;
         }
         Some(Box::new(Self {
             places: places.into(),
+            keys,
             public_origin: public_url.map(origin_of).map(Box::from),
         }))
     }
@@ -85,14 +116,49 @@ impl TokenPlaces {
         self.places.contains(&TokenPlace::Authorization)
     }
 
-    /// Whether tokens come from a cookie.
-    pub fn has_cookie(&self) -> bool {
-        self.iter()
-            .any(|place| matches!(place, TokenPlace::Cookie { .. }))
+    /// Whether a browser may send what is looked for by itself: a cookie, or what somebody has typed when it asked for a
+    /// name and a password.
+    pub fn has_what_browsers_add(&self) -> bool {
+        self.keys.is_some()
+            || self
+                .iter()
+                .any(|place| matches!(place, TokenPlace::Cookie { .. }))
+    }
+
+    /// Where keys come from; `None`: there are none.
+    pub fn keys(&self) -> Option<&KeyPlaces> {
+        self.keys.as_ref()
+    }
+
+    /// What a request speaks by, where there is exactly one such thing.
+    pub(super) fn find<'a>(&self, head: RequestHead<'a>) -> Result<Found<'a>, Reason> {
+        let key = self.key(head)?;
+        match self.find_token(head) {
+            Err(Reason::MissingToken) => key.map(Found::Key).ok_or(Reason::MissingToken),
+            Ok(_) if key.is_some() => Err(Reason::MultipleTokens),
+            found => found.map(Found::Token),
+        }
+    }
+
+    /// The key of a request, in one place only.
+    fn key<'a>(&self, head: RequestHead<'a>) -> Result<Option<PresentedKey<'a>>, Reason> {
+        let Some(places) = &self.keys else {
+            return Ok(None);
+        };
+        let basic = basic_key(bytes(head.headers, &AUTHORIZATION))?;
+        let own = match &places.header {
+            Some(name) => header_key(bytes(head.headers, name))?,
+            None => None,
+        };
+        match (basic, own) {
+            (Some(_), Some(_)) => Err(Reason::MultipleTokens),
+            (Some(_), None) if !self.is_own(head, &[]) => Err(Reason::CrossSite),
+            (basic, own) => Ok(basic.or(own)),
+        }
     }
 
     /// The token of a request, where there is exactly one.
-    pub(super) fn find<'a>(&self, head: RequestHead<'a>) -> Result<FoundToken<'a>, Reason> {
+    fn find_token<'a>(&self, head: RequestHead<'a>) -> Result<FoundToken<'a>, Reason> {
         let mut found = None;
         for place in &self.places {
             match find_at(place, head) {
@@ -112,7 +178,7 @@ impl TokenPlaces {
     }
 
     /// Whether a request was made by a page of our own, or by no browser. A browser sends cookies along whoever makes
-    /// it, so only what changes nothing may come from elsewhere; a WebSocket is read by whoever opens it.
+    /// it, and the name and password that it was given for `Basic`, so only what changes nothing may come from elsewhere; a WebSocket is read by whoever opens it.
     fn is_own(&self, head: RequestHead<'_>, origins: &[Box<str>]) -> bool {
         let is_safe = [Method::GET, Method::HEAD, Method::OPTIONS].contains(head.method);
         if is_safe && !head.headers.contains_key(UPGRADE) {

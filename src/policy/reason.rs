@@ -71,6 +71,10 @@ pub enum Reason {
     CertificateMismatch,
     KeysUnavailable,
     IntrospectionUnavailable,
+    BadApiKey,
+    ApiKeyNotGranted,
+    ApiKeyThrottled,
+    ExchangeUnavailable,
     Overloaded,
     UpstreamConnect,
     UpstreamTimeout,
@@ -144,7 +148,7 @@ const fn facts(
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 63] = [
+    pub const ALL: [Self; 67] = [
         Self::Ok,
         Self::Public,
         Self::NoRoute,
@@ -202,6 +206,10 @@ impl Reason {
         Self::CertificateMismatch,
         Self::KeysUnavailable,
         Self::IntrospectionUnavailable,
+        Self::BadApiKey,
+        Self::ApiKeyNotGranted,
+        Self::ApiKeyThrottled,
+        Self::ExchangeUnavailable,
         Self::Overloaded,
         Self::UpstreamConnect,
         Self::UpstreamTimeout,
@@ -230,7 +238,7 @@ impl Reason {
             Self::MissingToken => facts("missing_token", 401, C::Bare, S::Bearer, "an access token is required"),
             Self::MultipleTokens => facts("multiple_tokens", 400, C::InvalidRequest, S::Bearer, "there is more than one token"),
             Self::MalformedAuthorization => facts("malformed_authorization", 400, C::InvalidRequest, S::Bearer, "what stands in the place of the token cannot be read"),
-            Self::CrossSite => facts("cross_site", 403, C::None, S::Bearer, "a cookie does not authorise what another site asks for"),
+            Self::CrossSite => facts("cross_site", 403, C::None, S::Bearer, "what a browser adds by itself does not authorise what another site asks for"),
             Self::MalformedToken => facts("malformed_token", 401, C::InvalidToken, S::Token, "the token cannot be read"),
             Self::TokenTooLarge => facts("token_too_large", 401, C::InvalidToken, S::Token, "the token is too large"),
             Self::UnsupportedAlg => facts("unsupported_alg", 401, C::InvalidToken, S::Token, "the algorithm of the token is not supported"),
@@ -264,6 +272,10 @@ impl Reason {
             Self::DpopStoreFull => facts("dpop_store_full", 503, C::None, S::Possession, "too many proofs are being made"),
             Self::Inactive => facts("inactive", 401, C::InvalidToken, S::Claims, "the token is not active"),
             Self::IntrospectionUnavailable => facts("introspection_unavailable", 503, C::None, S::Claims, "the issuer cannot be asked about the token"),
+            Self::BadApiKey => facts("bad_api_key", 401, C::Bare, S::Bearer, "the issuer does not accept the API key"),
+            Self::ApiKeyNotGranted => facts("api_key_not_granted", 403, C::None, S::Bearer, "the issuer grants the holder of the API key no bearer token for this API"),
+            Self::ApiKeyThrottled => facts("api_key_throttled", 429, C::None, S::Bearer, "too many API keys were wrong"),
+            Self::ExchangeUnavailable => facts("exchange_unavailable", 503, C::None, S::Bearer, "the issuer cannot be asked for a token"),
             Self::TokenUnbound => facts("token_unbound", 401, C::InvalidToken, S::Possession, "the token is not bound to a key or a certificate"),
             Self::CertificateMissing => facts("certificate_missing", 401, C::InvalidToken, S::Possession, "the token is bound to a certificate and came without it"),
             Self::CertificateMismatch => facts("certificate_mismatch", 401, C::InvalidToken, S::Possession, "the token is bound to another certificate"),
@@ -283,7 +295,7 @@ impl Reason {
 
     /// The words of [`Reason::ALL`], by index.
     pub fn names() -> &'static [&'static str] {
-        static NAMES: LazyLock<[&str; 63]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
+        static NAMES: LazyLock<[&str; 67]> = LazyLock::new(|| Reason::ALL.map(Reason::name));
         &*NAMES
     }
 

@@ -11,12 +11,12 @@ use http::{HeaderName, Method};
 use super::handoff::KeyMisses;
 use super::metadata::metadata;
 use super::{
-    ApiPlan, DefinitionOrigin, IntrospectionEndpoint, IssuerPlan, Plan, Server, ServerAddress, ServerHealth,
-    Snapshot, Target,
+    ApiPlan, DefinitionOrigin, ExchangeEndpoint, IntrospectionEndpoint, IssuerPlan, Plan, Server,
+    ServerAddress, ServerHealth, Snapshot, Target,
 };
 use crate::policy::{
-    Api, ApiId, Mode, OnExpiry, PathForms, Possession, Profile, Realm, Requirement, Route, RouteTableBuilder,
-    TokenPlace, TokenPlaces, Undefined,
+    Api, ApiId, KeyPlaces, Mode, OnExpiry, PathForms, Possession, Profile, Realm, Requirement, Route,
+    RouteTableBuilder, TokenPlace, TokenPlaces, Undefined,
 };
 use crate::token::{
     Introspection, KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier,
@@ -115,6 +115,7 @@ pub fn compile(
         table: builder.build(),
         targets: plan.apis.iter().map(target).collect(),
         introspection: plan.apis.iter().map(introspection_endpoint).collect(),
+        exchange: plan.apis.iter().map(exchange_endpoint).collect(),
         misses: keys
             .iter()
             .map(|(issuer, keys)| (issuer.as_str().into(), Arc::clone(&keys.misses)))
@@ -123,8 +124,10 @@ pub fn compile(
         token_headers: plan
             .apis
             .iter()
-            .flat_map(|api| &api.token_places)
-            .filter_map(token_header)
+            .flat_map(|api| {
+                let own = api.api_keys.iter().filter_map(|keys| keys.header.clone());
+                api.token_places.iter().filter_map(token_header).chain(own)
+            })
             .collect(),
     })
 }
@@ -177,7 +180,8 @@ fn add_api(
         identifier: definition.identifier.as_str().into(),
         realm: Realm::new(&definition.identifier)
             .with_metadata(metadata(plan).map(|metadata| metadata.address).as_deref())
-            .with_possession(possession.as_ref()),
+            .with_possession(possession.as_ref())
+            .with_keys(&definition.identifier, key_places(plan).as_ref()),
         possession,
         verifier: Verifier::new(
             definition,
@@ -189,7 +193,7 @@ fn add_api(
         .with_encryption(plan.encryption.clone())
         .with_introspection(introspection(plan)),
         preflight: plan.forward.cors_preflight,
-        places: TokenPlaces::new(&plan.token_places, plan.public_url.as_deref()),
+        places: places(plan),
     });
     add_routes(builder, (position, id), plan, &scopes, faults);
 }
@@ -298,7 +302,7 @@ fn add_metadata(builder: &mut RouteTableBuilder, api: ApiId, plan: &ApiPlan) {
 fn introspection(plan: &ApiPlan) -> Option<Introspection> {
     let introspection = plan.introspection.as_ref()?;
     Some(Introspection {
-        issuer: Arc::clone(&introspection.endpoint.issuer),
+        issuer: Arc::clone(&introspection.endpoint.asked.issuer),
         tokens: introspection.tokens,
         audience: introspection.audience,
     })
@@ -308,6 +312,21 @@ fn introspection(plan: &ApiPlan) -> Option<Introspection> {
 fn introspection_endpoint(plan: &ApiPlan) -> Option<Arc<IntrospectionEndpoint>> {
     let introspection = plan.introspection.as_ref()?;
     (plan.origin != DefinitionOrigin::Awaited).then(|| Arc::clone(&introspection.endpoint))
+}
+
+/// Nowhere, while the definition is awaited, as with introspection.
+fn exchange_endpoint(plan: &ApiPlan) -> Option<Arc<ExchangeEndpoint>> {
+    let keys = plan.api_keys.as_ref()?;
+    (plan.origin != DefinitionOrigin::Awaited).then(|| Arc::clone(&keys.endpoint))
+}
+
+fn key_places(plan: &ApiPlan) -> Option<KeyPlaces> {
+    let keys = plan.api_keys.as_ref()?;
+    Some(keys.places(&plan.definition.identifier))
+}
+
+fn places(plan: &ApiPlan) -> Option<Box<TokenPlaces>> {
+    TokenPlaces::new(&plan.token_places, key_places(plan), plan.public_url.as_deref())
 }
 
 fn token_header(place: &TokenPlace) -> Option<HeaderName> {
@@ -333,7 +352,7 @@ fn target(plan: &ApiPlan) -> Target {
         timeout: upstream.timeout,
         idle_timeout: upstream.idle_timeout,
         token: plan.forward.token,
-        places: TokenPlaces::new(&plan.token_places, plan.public_url.as_deref()),
+        places: places(plan),
         identity_headers: plan.forward.identity_headers.clone(),
         public_url: plan.public_url.as_deref().map(Arc::from),
     }

@@ -3,6 +3,8 @@
 //! `control::reconcile` compiles and publishes, the gateway reads one snapshot once per request. Nothing here does I/O;
 //! [`handoff`] holds the only state that both planes share.
 
+mod api_keys;
+mod asked;
 mod compile;
 pub mod handoff;
 mod health;
@@ -17,6 +19,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+pub use api_keys::{ApiKeysPlan, ExchangeEndpoint, KeyAuthentication};
+pub use asked::{AskedEndpoint, EndpointKind};
 pub use compile::{CompileFault, CompileSettings, IssuerKeys, compile};
 pub use health::ServerHealth;
 pub use introspection::{ClientAuthentication, IntrospectionEndpoint, IntrospectionPlan};
@@ -46,12 +50,14 @@ pub struct Snapshot {
     pub targets: Vec<Target>,
     /// By API: whom requests ask about tokens; most often nobody.
     pub introspection: Vec<Option<Arc<IntrospectionEndpoint>>>,
+    /// By API: where keys are exchanged; most often there are none.
+    pub exchange: Vec<Option<Arc<ExchangeEndpoint>>>,
     /// By issuer identifier: where a request asks for a key that is not there yet.
     pub misses: Vec<(Arc<str>, Arc<KeyMisses>)>,
     /// Every header, in lower case with `-` for `_`, that carries identity to some upstream. Stripped from every
     /// request, on every route.
     pub reserved_headers: Vec<Box<str>>,
-    /// Every header that carries tokens to some API beside `Authorization`. No trailer may have such a name.
+    /// Every header that carries tokens or keys to some API beside `Authorization`. No trailer may have such a name.
     pub token_headers: Vec<HeaderName>,
 }
 
@@ -95,6 +101,11 @@ impl Snapshot {
     /// The target of an API of this snapshot.
     pub fn target(&self, api: ApiId) -> Option<&Target> {
         self.targets.get(api.0)
+    }
+
+    /// Where the keys of an API are exchanged.
+    pub fn exchange_endpoint(&self, api: ApiId) -> Option<&Arc<ExchangeEndpoint>> {
+        self.exchange.get(api.0)?.as_ref()
     }
 
     /// Where to ask for a key of an issuer.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use super::{IntrospectionPlan, UpstreamPlan};
+use super::{ApiKeysPlan, IntrospectionPlan, UpstreamPlan};
 use crate::definition::{ApiDefinition, Secret};
 use crate::policy::{Mode, OnExpiry, PathForm, PathPattern, Preflight, RequirementPlan, TokenPlace, Upgrade};
 use crate::token::{Encryption, Reading};
@@ -38,6 +38,8 @@ pub struct ApiPlan {
     pub encryption: Option<Encryption>,
     /// Whom to ask about tokens that are not signed.
     pub introspection: Option<IntrospectionPlan>,
+    /// That keys are taken beside tokens, and how.
+    pub api_keys: Option<ApiKeysPlan>,
     /// Host names in lower case, without a port. Empty: every host that no other API names.
     pub hosts: Vec<String>,
     /// What clients see, without a trailing slash: `https://items.example.com`.

@@ -42,6 +42,9 @@ pub struct Metrics {
     pub(super) introspection_requests: IntCounterVec,
     pub(super) introspection_duration: Histogram,
     pub(super) introspection_breaker: IntGaugeVec,
+    pub(super) exchanges: IntCounterVec,
+    pub(super) exchange_duration: Histogram,
+    pub(super) exchange_breaker: IntGaugeVec,
     cache_requests: IntCounterVec,
     cache_entries: IntGaugeVec,
     upstream_requests: IntCounterVec,
@@ -174,6 +177,21 @@ impl Metrics {
                 "introspection_breaker",
                 "Whether an introspection endpoint is asked: 0 yes, 1 once on trial, 2 no.",
                 &["issuer"],
+            )?,
+            exchanges: make.counters(
+                "api_key_exchanges_total",
+                "API keys that were exchanged for tokens, and requests for which none was.",
+                &["api", "result"],
+            )?,
+            exchange_duration: make.histogram(
+                "api_key_exchange_duration_seconds",
+                "Duration of an exchange.",
+                FETCH_BUCKETS,
+            )?,
+            exchange_breaker: make.gauges(
+                "api_key_exchange_breaker",
+                "Whether a token endpoint is asked: 0 yes, 1 once on trial, 2 no.",
+                &["api"],
             )?,
             cache_requests: make.counters("cache_requests_total", "Cache look-ups.", &["cache", "result"])?,
             cache_entries: make.gauges("cache_entries", "Cached entries.", &["cache"])?,
@@ -325,11 +343,15 @@ impl Metrics {
             .set(1);
     }
 
-    /// Drops the series of routes that are gone: those whose (api, route) is not listed.
+    /// Drops the series of routes and APIs that are gone: those whose (api, route) is not listed.
     pub fn retain_routes(&self, routes: &HashSet<(&str, &str)>) {
         drop_series(&self.decisions, |label: Labels<'_>| {
             !routes.contains(&(label.get("api"), label.get("route")))
         });
+        let apis: HashSet<&str> = routes.iter().map(|(api, _)| *api).collect();
+        let is_gone = |label: Labels<'_>| !apis.contains(label.get("api"));
+        drop_series(&self.exchanges, is_gone);
+        drop_series(&self.exchange_breaker, is_gone);
         let patterns: HashSet<&str> = routes.iter().map(|(_, route)| *route).collect();
         // Requests without a route have the empty pattern.
         drop_series(&self.requests, |label: Labels<'_>| {
@@ -380,6 +402,7 @@ mod tests {
         route.answered(&Method::GET, 401, Source::Gateway);
         metrics.issuer("https://issuer/").fetches("timeout").inc();
         metrics.introspection("https://issuer/");
+        metrics.exchange("https://items");
         metrics.cache("token");
         metrics.upstream("127.0.0.1:3000");
         metrics.upstream_is_healthy("127.0.0.1:3000", true);
@@ -429,6 +452,9 @@ scopegate_jwks_unknown_kid_total{action="cooldown",issuer="https://issuer/"} 0
 scopegate_introspection_requests_total{issuer="https://issuer/",result="active"} 0
 # TYPE scopegate_introspection_duration_seconds histogram
 scopegate_introspection_breaker{issuer="https://issuer/"} 0
+scopegate_api_key_exchanges_total{api="https://items",result="granted"} 0
+# TYPE scopegate_api_key_exchange_duration_seconds histogram
+scopegate_api_key_exchange_breaker{api="https://items"} 0
 scopegate_cache_requests_total{cache="token",result="hit"} 0
 scopegate_cache_entries{cache="token"} 0
 scopegate_upstream_requests_total{result="connect",upstream="127.0.0.1:3000"} 0
@@ -467,13 +493,17 @@ scopegate_upgrades_total{end="expired"} 0
         metrics.issuer("https://a/");
         metrics.issuer("https://b/");
         metrics.introspection("https://a/");
+        metrics.exchange("gone");
         metrics.retain_routes(&HashSet::from([("api", "/b")]));
         metrics.retain_issuers(&HashSet::from(["https://b/"]));
         metrics.config_in_force(1, "x");
         metrics.config_in_force(2, "y");
         let text = metrics.encode().unwrap();
         assert!(
-            !text.contains("\"/a\"") && !text.contains("https://a/") && !text.contains("hash=\"x\""),
+            !text.contains("\"/a\"")
+                && !text.contains("https://a/")
+                && !text.contains("\"gone\"")
+                && !text.contains("hash=\"x\""),
             "{text}"
         );
         assert!(

@@ -15,15 +15,18 @@ pub enum Stage {
     Decrypt,
     /// Waiting for what an issuer says of a token that is not in the cache.
     Introspect,
+    /// Waiting for the token that a key is exchanged for.
+    Exchange,
 }
 
 impl Stage {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Decide,
         Self::Verify,
         Self::KeyWait,
         Self::Decrypt,
         Self::Introspect,
+        Self::Exchange,
     ];
 
     pub(super) fn label(self) -> &'static str {
@@ -33,6 +36,7 @@ impl Stage {
             Self::KeyWait => "key_wait",
             Self::Decrypt => "decrypt",
             Self::Introspect => "introspect",
+            Self::Exchange => "exchange",
         }
     }
 }

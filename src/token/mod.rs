@@ -3,6 +3,7 @@
 //! `policy::decide` calls it through [`VerifyToken`]. Nothing here opens a socket, reads the clock or logs. The one way
 //! to a [`Principal`] is [`Verifier`]: from what a token says, or from what its issuer says of it.
 
+mod api_key;
 mod assertion;
 mod bearer;
 mod binding;
@@ -24,6 +25,9 @@ mod revocation;
 mod scope;
 mod verify;
 
+pub use api_key::{
+    ApiKey, Exchange, ExchangedToken, KeyForm, MAX_API_KEY, PresentedKey, TokenAnswer, basic_key, header_key,
+};
 pub use assertion::{AssertionFault, AssertionKey};
 pub use bearer::{BearerError, BearerToken, Scheme, bearer_token, header_token};
 pub use binding::{Binding, ProofError, Thumbprint};
@@ -88,6 +92,30 @@ pub enum TokenError {
     /// Its issuer has to be asked about it: whoever is told so asks, and decides once more.
     #[error("the token is opaque and its issuer could not be asked in time")]
     Opaque(std::sync::Arc<OpaqueToken>),
+    /// A key in place of a token: whoever is told so has it exchanged, and decides once more.
+    #[error("the API key could not be exchanged in time")]
+    Unexchanged(std::sync::Arc<ApiKey>),
+    /// A key that is none: too long, not base64, without a colon.
+    #[error("the API key cannot be read")]
+    MalformedKey,
+    /// The issuer does not know the credentials.
+    #[error("the issuer does not accept the API key")]
+    WrongKey,
+    /// It knows them, and gives no token for this API.
+    #[error("the issuer gives the holder of the API key no token for this API: see its grants")]
+    KeyNotGranted,
+    /// It gives one that only its holder can use, whose key the gateway does not have.
+    #[error(
+        "the issuer gives the holder of the API key a token that is not a bearer token: an application whose credentials \
+         are API keys must not be made to prove possession"
+    )]
+    KeyNotBearer,
+    /// Too many keys were wrong, or the issuer has said so.
+    #[error("too many API keys were wrong")]
+    KeyThrottled {
+        /// Until when.
+        until: UnixSeconds,
+    },
     /// Its issuer says that it is not good, and nothing else (RFC 7662 section 2.2).
     #[error("the issuer says that the token is not active")]
     Inactive,

@@ -16,8 +16,8 @@ use super::jws::Jws;
 use super::principal::TimeRules;
 use super::reading::Roles;
 use super::{
-    KnownHeader, Principal, ProofDesk, Reading, ScopeTable, Thumbprint, TokenError, UnixSeconds,
-    VerificationKey, VerificationKeys, claims,
+    Exchange, ExchangedToken, KnownHeader, PresentedKey, Principal, ProofDesk, Reading, ScopeTable,
+    Thumbprint, TokenError, UnixSeconds, VerificationKey, VerificationKeys, claims,
 };
 use crate::definition::{ApiDefinition, PopMechanism, SigningAlg};
 
@@ -74,6 +74,11 @@ pub struct VerifierSettings {
 pub trait VerifyToken<A> {
     /// The principal of a token, whose times are right at `now`.
     fn verify(&self, api: &A, token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError>;
+
+    /// What came of the API key of the request. Without anybody to ask nothing is known of it.
+    fn exchange(&self, _api: &A, key: PresentedKey<'_>) -> Exchange {
+        Err(key.unexchanged())
+    }
 
     /// Where proofs are taken; without it none is.
     fn proofs(&self) -> Option<&ProofDesk> {
@@ -194,6 +199,20 @@ impl Verifier {
         } else {
             Ok(())
         }
+    }
+
+    /// For how many seconds a token may serve that a key was exchanged for at `now`, `expires_in` as its issuer has told;
+    /// `None` where nothing is known of that. Nothing of the token has been verified.
+    pub fn serves_for(
+        &self,
+        token: &ExchangedToken,
+        expires_in: Option<i64>,
+        now: UnixSeconds,
+    ) -> Option<i64> {
+        let ends = token.says_it_ends(self.times.max_age);
+        let left = ends.map(|ends| ends.saturating_sub(now));
+        let left = [left, expires_in].into_iter().flatten().min()?;
+        Some(left.saturating_sub(self.times.leeway).max(0))
     }
 
     /// From when on a token that was good is good no longer.

@@ -13,7 +13,7 @@ use super::harness::{Client, DEADLINE, Gateway, RunningAuthority, Upstream, clie
 const ITEMS: &str = "urn:items";
 
 /// Whoever changes definitions.
-struct Manager {
+pub(super) struct Manager {
     address: SocketAddr,
     token: String,
 }
@@ -28,7 +28,7 @@ impl Manager {
         manager
     }
 
-    fn token_for(&self, (id, secret): (&str, &str), audience: &str) -> String {
+    pub(super) fn token_for(&self, (id, secret): (&str, &str), audience: &str) -> String {
         let body = json!({
             "grant_type": "client_credentials", "client_id": id, "client_secret": secret, "audience": audience,
         });
@@ -44,7 +44,7 @@ impl Manager {
     }
 
     #[track_caller]
-    fn call(&self, method: &str, path: &str, body: &Value) -> Value {
+    pub(super) fn call(&self, method: &str, path: &str, body: &Value) -> Value {
         let authorization = format!("Bearer {}", self.token);
         let fields = [
             ("authorization", authorization.as_str()),
@@ -59,6 +59,12 @@ impl Manager {
 
     /// An API with `read:items`, an application that was granted it, and a token of that application.
     fn furnish(&self) -> String {
+        let (id, secret, _) = self.furnish_app();
+        self.token_for((&id, &secret), ITEMS)
+    }
+
+    /// The same without the token: id and secret of the application, and the id of the grant.
+    pub(super) fn furnish_app(&self) -> (String, String, String) {
         let api = json!({ "identifier": ITEMS, "scopes": [{ "value": "read:items" }] });
         self.call("POST", "/resource-servers", &api);
         let app =
@@ -67,11 +73,11 @@ impl Manager {
         let text = |name: &str| app[name].as_str().unwrap().to_owned();
         let (id, secret) = (text("client_id"), text("client_secret"));
         let grant = json!({ "client_id": id, "audience": ITEMS, "scope": ["read:items"] });
-        self.call("POST", "/client-grants", &grant);
-        self.token_for((&id, &secret), ITEMS)
+        let grant = self.call("POST", "/client-grants", &grant);
+        (id, secret, grant["id"].as_str().unwrap().to_owned())
     }
 
-    fn set_scopes(&self, scopes: &[&str]) {
+    pub(super) fn set_scopes(&self, scopes: &[&str]) {
         let scopes: Vec<Value> = scopes.iter().map(|scope| json!({ "value": scope })).collect();
         self.call(
             "PATCH",
@@ -81,7 +87,7 @@ impl Manager {
     }
 
     /// The authority elsewhere.
-    fn elsewhere(authority: &RunningAuthority) -> Self {
+    pub(super) fn elsewhere(authority: &RunningAuthority) -> Self {
         Self::of(
             authority.address,
             &authority.issuer,

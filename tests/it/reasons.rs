@@ -308,7 +308,7 @@ impl Case {
 }
 
 /// Reasons that no request can bring about.
-const UNREACHABLE: [(Reason, &str); 18] = [
+const UNREACHABLE: [(Reason, &str); 22] = [
     (
         Reason::Internal,
         "a permit whose route is not in its own snapshot: a fault of the gateway",
@@ -323,6 +323,10 @@ const UNREACHABLE: [(Reason, &str); 18] = [
     ),
     (Reason::Inactive, BY_INTROSPECTION),
     (Reason::IntrospectionUnavailable, BY_INTROSPECTION),
+    (Reason::BadApiKey, BY_KEY),
+    (Reason::ApiKeyNotGranted, BY_KEY),
+    (Reason::ApiKeyThrottled, BY_KEY),
+    (Reason::ExchangeUnavailable, BY_KEY),
     (Reason::DpopDowngrade, BY_DPOP),
     (Reason::DpopInvalid, BY_DPOP),
     (Reason::DpopWrongKey, BY_DPOP),
@@ -341,6 +345,7 @@ const UNREACHABLE: [(Reason, &str); 18] = [
     ),
 ];
 
+const BY_KEY: &str = "an API that takes keys: see `api_keys.rs`";
 const BY_INTROSPECTION: &str = "needs an issuer that is asked; `introspection.rs` meets it";
 const BY_DPOP: &str = "needs a proof; `dpop.rs` meets it";
 

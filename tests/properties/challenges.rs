@@ -120,7 +120,7 @@ fn every_reason_by_the_grammar() {
             assert_eq!(get("realm"), Some("https://items.example.com"));
             let error = get("error");
             let expected = match (status, reason) {
-                (_, Reason::MissingToken) => None,
+                (_, Reason::MissingToken | Reason::BadApiKey) => None,
                 (_, Reason::StepUpRequired) => Some("insufficient_user_authentication"),
                 (_, Reason::DpopNonce) => Some("use_dpop_nonce"),
                 // RFC 9449 section 7.1: the proof is at fault, and not the token.

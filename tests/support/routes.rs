@@ -93,6 +93,7 @@ pub(crate) fn api_plan(api: TestApi, hosts: &[&str], routes: Vec<RoutePlan>) -> 
         signing_secret: api.alg.is_symmetric().then(|| Secret::new(api.key().secret())),
         encryption: None,
         introspection: None,
+        api_keys: None,
         hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
         public_url: None,
         token_places: Vec::new(),

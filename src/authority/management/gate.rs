@@ -212,6 +212,7 @@ fn plan(settings: &AuthoritySettings, definition: &Arc<ApiDefinition>) -> Result
             signing_secret: None,
             encryption: None,
             introspection: None,
+            api_keys: None,
             hosts: Vec::new(),
             public_url: Some(settings.issuer.trim_end_matches('/').to_owned()),
             mode: Mode::Enforce,

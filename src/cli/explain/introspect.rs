@@ -12,7 +12,8 @@ use crate::gateway::introspect_once;
 use crate::policy::{Api, Decision, Denial};
 use crate::snapshot::Snapshot;
 use crate::token::{
-    IntrospectionAnswer, Principal, ProofDesk, Thumbprint, TokenError, UnixSeconds, VerifyToken,
+    Exchange, IntrospectionAnswer, PresentedKey, Principal, ProofDesk, Thumbprint, TokenError, UnixSeconds,
+    VerifyToken,
 };
 
 /// Whether an issuer had to be asked.
@@ -59,7 +60,7 @@ pub(super) fn decision(
         Err(error) => {
             say(&format!(
                 "scopegate: {} cannot be asked about the token: {error}",
-                endpoint.issuer
+                endpoint.asked.issuer
             ));
             Ok((first, Introspected::Yes))
         }
@@ -84,6 +85,10 @@ impl VerifyToken<Api> for Told<'_> {
             Some(answer) => api.verifier.verify_introspected(answer, now).map(Arc::new),
             None => self.direct.verify(api, token, now),
         }
+    }
+
+    fn exchange(&self, api: &Api, key: PresentedKey<'_>) -> Exchange {
+        self.direct.exchange(api, key)
     }
 
     fn proofs(&self) -> Option<&ProofDesk> {

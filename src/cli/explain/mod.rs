@@ -1,9 +1,11 @@
 //! `scopegate explain`: the production decision on a described request, check by check.
 //!
 //! It compiles the configuration as `run` does and calls the same `decide`. With `--token` the keys of the issuers are
-//! fetched, and an issuer is asked about it, as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
+//! fetched, and an issuer is asked about it, or for one in place of an API key, as `run` would; with `--claims` a key is made for the occasion, put in place of the issuer's, and the claims
 //! are signed with it, so that nothing of the path is skipped. It forwards nothing.
 
+mod direct;
+mod exchange;
 mod introspect;
 mod place;
 mod report;
@@ -23,15 +25,13 @@ use super::signing::SigningKey;
 use crate::clock::unix_now;
 use crate::config::Settings;
 use crate::control::read_revocations;
-use crate::definition::Secret;
 use crate::gateway::SanitizedHead;
 use crate::policy::{Api, Decision, Denial, Route, RouteTable, decide};
 use crate::snapshot::handoff::KeyMisses;
-use crate::snapshot::{CompileSettings, IssuerKeys, Lists, Revocations, Snapshot, compile};
-use crate::token::{
-    ClaimPath, KeySet, Principal, ProofDesk, Reading, RevocationList, Thumbprint, TokenError, Unencrypted,
-    UnixSeconds, VerifyToken,
-};
+use crate::snapshot::{CompileSettings, IssuerKeys, Lists, Snapshot, compile};
+use crate::token::{ClaimPath, KeySet, Reading, RevocationList, Unencrypted, VerifyToken};
+use direct::Direct;
+use exchange::Exchanged;
 use introspect::Introspected;
 use report::{Looked, explanation, print};
 
@@ -86,10 +86,12 @@ pub fn run(
         let places = api.and_then(|api| api.places.as_deref());
         place::put(&mut parts, places, &token)?;
     }
-    let direct = Direct::new(settings, described, lists(settings)?);
+    let mut direct = Direct::new(settings, described, lists(settings)?);
     let first = decision(&snapshot.table, &parts, settings, &direct);
+    let (first, exchanged) = exchange::decision(first, &snapshot, &parts, settings, &mut direct)?;
     let (decision, introspected) = introspect::decision(first, &snapshot, &parts, settings, &direct)?;
     let looked = Looked {
+        exchanged,
         introspected,
         is_listed: settings.revocations.is_some(),
     };
@@ -102,54 +104,6 @@ pub fn run(
         }
     }
     Ok(matches!(decision, Decision::Forward(_)))
-}
-
-/// Verifies without a cache, and remembers no proof: one request is decided.
-struct Direct {
-    proofs: ProofDesk,
-    revocations: Revocations,
-    certificate: Option<Thumbprint>,
-}
-
-impl VerifyToken<Api> for Direct {
-    fn verify(&self, api: &Api, token: &str, now: UnixSeconds) -> Result<Arc<Principal>, TokenError> {
-        let verified = match api.verifier.verify(token, now) {
-            Err(TokenError::Sealed(sealed)) => api.verifier.verify_opened(token, &sealed.open(), now),
-            verified => verified,
-        };
-        verified.map(Arc::new)
-    }
-
-    fn proofs(&self) -> Option<&ProofDesk> {
-        Some(&self.proofs)
-    }
-
-    fn is_revoked(&self, principal: &Principal, now: UnixSeconds) -> bool {
-        self.revocations.is_revoked(principal, now)
-    }
-
-    fn certificate(&self) -> Option<Thumbprint> {
-        self.certificate
-    }
-}
-
-impl Direct {
-    /// The process that made a nonce is another one, unless they share a secret: without it none can be checked, and
-    /// what is asked for is shown.
-    fn new(settings: &Settings, described: &Described, revocations: Lists) -> Self {
-        let in_force = Revocations::default();
-        in_force.replace(revocations);
-        let nonce_key = settings
-            .dpop
-            .nonce_secret
-            .as_ref()
-            .map_or(&[][..], Secret::expose);
-        Self {
-            proofs: ProofDesk::new(&settings.dpop.proofs, &[], nonce_key),
-            revocations: in_force,
-            certificate: described.certificate.as_deref().map(Thumbprint::of),
-        }
-    }
 }
 
 /// What is in the files; what was pushed and is not stored, only the gateway knows.

@@ -7,12 +7,12 @@ use http::header::HOST;
 use http::request::Parts;
 use serde::Serialize;
 
-use super::{Described, Introspected, route_of};
+use super::{Described, Exchanged, Introspected, route_of};
 use crate::policy::{Api, Challenge, Decision, Denial, Reason, Requirement, Route, RouteTable, TokenPlaces};
 use crate::token::{Json, Number, TokenError};
 
 /// What a check is called, and the reasons that mean that it failed. In the order of `decide`.
-const CHECKS: [(&str, &[Reason]); 27] = [
+const CHECKS: [(&str, &[Reason]); 28] = [
     (
         "request",
         &[
@@ -34,6 +34,15 @@ const CHECKS: [(&str, &[Reason]); 27] = [
         ],
     ),
     ("same site", &[Reason::CrossSite]),
+    (
+        "API key",
+        &[
+            Reason::BadApiKey,
+            Reason::ApiKeyNotGranted,
+            Reason::ApiKeyThrottled,
+            Reason::ExchangeUnavailable,
+        ],
+    ),
     ("token form", &[Reason::TokenTooLarge, Reason::MalformedToken]),
     (
         "introspection",
@@ -128,6 +137,7 @@ enum CheckResult {
 /// Where else than at the request itself was looked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Looked {
+    pub(super) exchanged: Exchanged,
     pub(super) introspected: Introspected,
     /// Whether there are lists of revoked tokens.
     pub(super) is_listed: bool,
@@ -243,6 +253,7 @@ fn asks(route: &Route) -> String {
 
 fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>, looked: Looked) -> Vec<Check> {
     let Looked {
+        exchanged,
         introspected,
         is_listed,
     } = looked;
@@ -255,7 +266,7 @@ fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>, loo
     let is_asked = |check: &str| match check {
         "same site" => api
             .and_then(|api| api.places.as_deref())
-            .is_some_and(TokenPlaces::has_cookie),
+            .is_some_and(TokenPlaces::has_what_browsers_add),
         "revocation" => is_listed,
         "binding" => api.is_some_and(|api| api.possession.is_some()),
         check if check.starts_with("proof") => api.is_some_and(Api::takes_proofs),
@@ -263,6 +274,7 @@ fn checks(route: Option<&Route>, api: Option<&Api>, denial: Option<&Denial>, loo
     };
     let is_opaque = introspected == Introspected::Yes;
     let is_asked = |check: &str| match check {
+        "API key" => exchanged == Exchanged::Yes,
         "introspection" => is_opaque,
         "encryption" | "algorithm" | "key" | "signature" => !is_opaque,
         check => is_asked(check),

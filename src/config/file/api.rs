@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use super::super::faults::Fault;
 use super::super::reader::{FromNode, Keys, Mirror, Names, Placed, Word, misshapen};
 use super::super::values::Period;
-use super::{Introspection, Route, StepUp, Tokens, Trusted, Upstream};
+use super::{ApiKeys, Introspection, Route, StepUp, Tokens, Trusted, Upstream};
 use crate::definition::{ApiDefinition, Node, Value, Words, refuse_null, wrong_kind};
 use crate::policy::Mode;
 use crate::snapshot::{Preflight, TokenForwarding};
@@ -30,6 +30,8 @@ pub(in super::super) struct Api {
     pub(in super::super) accept_unencrypted: Option<Placed<bool>>,
     /// That its issuer is asked about tokens (RFC 7662). Default: it is not, and every token must be signed.
     pub(in super::super) introspection: Option<Placed<Introspection>>,
+    /// That the credentials of clients are taken in place of tokens: `exchange`, or how. Default: they are not.
+    pub(in super::super) api_keys: Option<Placed<ApiKeys>>,
     /// The host names of the API, without a port. Default: every host that no other API names.
     #[schemars(length(min = 1))]
     pub(in super::super) hosts: Option<Vec<Placed<String>>>,
@@ -65,6 +67,7 @@ impl Mirror for Api {
         let decryption_keys = keys.optional("decryption_keys");
         let accept_unencrypted = keys.optional("accept_unencrypted");
         let introspection = keys.optional("introspection");
+        let api_keys = keys.optional("api_keys");
         let hosts = keys.optional("hosts");
         let public_url = keys.optional("public_url");
         let mode = keys.optional("mode");
@@ -83,6 +86,7 @@ impl Mirror for Api {
             decryption_keys,
             accept_unencrypted,
             introspection,
+            api_keys,
             hosts,
             public_url,
             mode,

@@ -11,7 +11,7 @@ use super::super::file::{Api, Forward};
 use super::super::reader::Placed;
 use super::super::source::Files;
 use super::definition::Defined;
-use super::{DAY, Known, definition, introspection, route, step_up, tokens, trusted, upstream};
+use super::{DAY, Known, api_keys, definition, introspection, route, step_up, tokens, trusted, upstream};
 use crate::snapshot::{ApiPlan, DefinitionOrigin, ForwardPlan, IdentityHeader, UpstreamProtocol};
 
 /// Every API that can be made sense of.
@@ -65,6 +65,7 @@ fn one(api: &Api, against: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<F
         )
     });
     let token_places = tokens::places(api.tokens.as_ref(), faults);
+    let api_keys = api_keys::api_keys(api, (&trusted, &token_places), told, against, files, faults);
     let upstream = upstream::upstream(&api.upstream, against.own, files, faults);
     let forward = forward(api, faults);
     let step_up = api.step_up.as_ref();
@@ -86,6 +87,7 @@ fn one(api: &Api, against: &Known<'_>, files: &mut Files<'_>, faults: &mut Vec<F
         signing_secret: secret,
         encryption,
         introspection,
+        api_keys,
         hosts,
         public_url,
         mode: api.mode.map(|word| word.0).unwrap_or_default(),

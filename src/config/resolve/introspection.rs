@@ -1,24 +1,19 @@
 //! Questions about tokens (RFC 7662): the endpoints of issuers, and which API asks whom.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use rustls::ClientConfig;
-
-use super::super::address::WebAddress;
-use super::super::bounds::{SHORTEST, count, period};
 use super::super::faults::Fault;
 use super::super::file::{Api, AssertionAlg, Authentication, Endpoint, Issuer};
 use super::super::reader::Placed;
 use super::super::secret;
-use super::super::source::{Files, beside};
+use super::super::source::Files;
+use super::asked::Written;
 use super::{Known, MINUTE};
 use crate::definition::SigningAlg;
-use crate::net::{Alpn, ClientTls};
-use crate::snapshot::{ClientAuthentication, IntrospectionEndpoint, IntrospectionPlan, IssuerPlan};
+use crate::snapshot::{
+    ClientAuthentication, EndpointKind, IntrospectionEndpoint, IntrospectionPlan, IssuerPlan,
+};
 use crate::token::{AssertionKey, AudienceRule, IntrospectedTokens};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 /// The endpoint of each issuer that has one, in the order of the issuers.
 pub(super) fn endpoints(
@@ -70,7 +65,7 @@ pub(super) fn introspection(
     let endpoint = known
         .endpoints
         .iter()
-        .find(|endpoint| is_trusted(&endpoint.issuer))?;
+        .find(|endpoint| is_trusted(&endpoint.asked.issuer))?;
     Some(IntrospectionPlan {
         tokens,
         audience: match written.value.require_audience {
@@ -88,64 +83,36 @@ fn endpoint(
     faults: &mut Vec<Fault>,
 ) -> Option<IntrospectionEndpoint> {
     let written = &placed.value;
-    let allow_http = written.allow_http.unwrap_or(false);
-    let is_https = is_https(issuer, written, faults);
     let authentication = authentication(issuer, written, files, faults);
-    let tls = tls(placed, is_https, files, faults);
+    let asked = Written {
+        kind: EndpointKind::Introspection,
+        under: "introspection",
+        place: &placed.place,
+        issuer: &issuer.issuer,
+        address: written.endpoint.as_ref(),
+        ttl: written.ttl.as_ref(),
+        usual_ttl: (MINUTE, MINUTE * 5),
+        negative_ttl: written.negative_ttl.as_ref(),
+        timeout: written.timeout.as_ref(),
+        concurrency: written.concurrency.as_ref(),
+        waiting: written.max_waiting.as_ref(),
+        failures: written.failures.as_ref(),
+        cooldown: written.cooldown.as_ref(),
+        ca: written.ca.as_ref(),
+        allow_http: written.allow_http.unwrap_or(false),
+    };
+    let asked = asked.endpoint(files, faults);
     if written.client_id.value.is_empty() {
         faults.push(Fault::new(
             &written.client_id.place,
             "`client_id` must not be empty",
         ));
     }
-    let ttl = written.ttl.as_ref();
-    let negative_ttl = written.negative_ttl.as_ref();
-    let timeout = written.timeout.as_ref();
-    let cooldown = written.cooldown.as_ref();
-    let zero = Duration::ZERO;
-    let concurrency = written.concurrency.as_ref();
-    let concurrency = count("concurrency", concurrency, 64, (1, 1_024), faults);
-    let waiting = written.max_waiting.as_ref();
-    let waiting = count("max_waiting", waiting, 1_024, (1, 100_000), faults);
     Some(IntrospectionEndpoint {
-        issuer: issuer.issuer.value.as_str().into(),
-        address: written.endpoint.as_ref().map(|address| address.value.clone()),
         client_id: written.client_id.value.clone(),
-        allow_http,
-        ttl: period("ttl", ttl, MINUTE, (zero, MINUTE * 5), faults),
-        negative_ttl: period("negative_ttl", negative_ttl, SECOND * 5, (zero, MINUTE), faults),
-        timeout: period("timeout", timeout, SECOND * 5, (SHORTEST, SECOND * 30), faults),
-        concurrency,
-        waiting,
-        failures: count("failures", written.failures.as_ref(), 5, (1, 10_000), faults),
-        cooldown: period("cooldown", cooldown, SECOND, (SHORTEST, MINUTE), faults),
         authentication: authentication?,
-        tls: tls?,
+        asked: asked?,
     })
-}
-
-/// Whether the endpoint, or the metadata that tells of it, is at an `https` address.
-fn is_https(issuer: &Issuer, written: &Endpoint, faults: &mut Vec<Fault>) -> bool {
-    let (key, address) = match &written.endpoint {
-        Some(address) => ("endpoint", address),
-        None => ("issuer", &issuer.issuer),
-    };
-    let parsed = match WebAddress::parse(&address.value) {
-        Ok(parsed) => parsed,
-        Err(rule) => {
-            // An issuer that is none is told of where it is written.
-            if written.endpoint.is_some() {
-                faults.push(Fault::new(&address.place, format!("`{key}` {rule}")));
-            }
-            return false;
-        }
-    };
-    if !parsed.https && !parsed.is_loopback() && !written.allow_http.unwrap_or(false) {
-        let message = format!("`{key}` must begin with https:// for `introspection`");
-        let hint = "tokens and credentials go there; introspection.allow_http allows it all the same";
-        faults.push(Fault::new(&address.place, message).with_hint(hint));
-    }
-    parsed.https
 }
 
 fn authentication(
@@ -206,28 +173,4 @@ fn authentication(
             }
         }
     })
-}
-
-/// `None` where it is at fault; nothing in it where only plain http is spoken.
-fn tls(
-    placed: &Placed<Endpoint>,
-    is_https: bool,
-    files: &mut Files<'_>,
-    faults: &mut Vec<Fault>,
-) -> Option<Option<Arc<ClientConfig>>> {
-    let ca = placed.value.ca.as_ref();
-    let pem = match ca {
-        Some(ca) => Some(files.content(&beside(&ca.place, &ca.value), &ca.place, faults)?),
-        None if !is_https => return Some(None),
-        None => None,
-    };
-    let pem = pem.as_ref().map(|pem| pem.as_slice());
-    match ClientTls::from_pem(pem, None, Alpn::Http1) {
-        Ok(client) => Some(Some(client.config())),
-        Err(error) => {
-            let place = ca.map_or(&placed.place, |ca| &ca.place);
-            faults.push(Fault::new(place, error.to_string()));
-            None
-        }
-    }
 }

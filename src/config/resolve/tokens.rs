@@ -4,7 +4,7 @@ use http::HeaderName;
 
 use super::super::address::WebAddress;
 use super::super::faults::Fault;
-use super::super::file::{Elsewhere, Encoding, TokenFrom, Tokens};
+use super::super::file::{ApiKeys, Elsewhere, Encoding, TokenFrom, Tokens};
 use super::super::reader::Placed;
 use super::api::is_taken;
 use crate::definition::Place;
@@ -123,7 +123,7 @@ fn elsewhere(place: &Place, written: &Elsewhere, faults: &mut Vec<Fault>) -> Opt
     }
 }
 
-fn header(
+pub(super) fn header(
     name: &Placed<String>,
     scheme: Option<&Placed<String>>,
     faults: &mut Vec<Fault>,
@@ -221,18 +221,23 @@ pub(super) fn identities(apis: &[super::super::file::Api], plans: &[ApiPlan], fa
         let mut headers = plans.iter().flat_map(|plan| &plan.forward.identity_headers);
         headers.any(|header| header.name.as_str().eq_ignore_ascii_case(name))
     };
-    let written = apis.iter().filter_map(|api| api.tokens.as_ref());
-    for from in written.flat_map(|tokens| &tokens.from.value) {
-        if let TokenFrom::Elsewhere(elsewhere) = &from.value
-            && let Some(name) = &elsewhere.header
-            && identity(&name.value)
-        {
-            let message = format!(
-                "header `{}` is an identity header, which no client can send",
-                name.value
-            );
-            faults.push(Fault::new(&name.place, message));
-        }
+    let tokens = apis.iter().filter_map(|api| api.tokens.as_ref());
+    let of_tokens = tokens
+        .flat_map(|tokens| &tokens.from.value)
+        .filter_map(|from| match &from.value {
+            TokenFrom::Elsewhere(elsewhere) => elsewhere.header.as_ref(),
+            TokenFrom::Authorization(_) => None,
+        });
+    let of_keys = apis.iter().filter_map(|api| match &api.api_keys.as_ref()?.value {
+        ApiKeys::As(written) => written.header.as_ref(),
+        ApiKeys::Exchange(_) => None,
+    });
+    for name in of_tokens.chain(of_keys).filter(|name| identity(&name.value)) {
+        let message = format!(
+            "header `{}` is an identity header, which no client can send",
+            name.value
+        );
+        faults.push(Fault::new(&name.place, message));
     }
 }
 

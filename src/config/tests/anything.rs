@@ -24,6 +24,7 @@ fn examples_are_valid_and_fit_the_schema() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     for example in [
         "scopegate.yaml",
+        "api-keys.yaml",
         "auth0.yaml",
         "bound-tokens.yaml",
         "hs256.yaml",

@@ -57,9 +57,10 @@ fn is_at_fault(memory: &Memory, fault: &str) {
 #[test]
 fn defaults_and_everything_that_can_be_said() {
     let plain = endpoint(SECRET);
-    assert_eq!((&*plain.issuer, &plain.address), (LOCAL, &None));
+    let asked = &plain.asked;
+    assert_eq!((&*asked.issuer, &asked.address), (LOCAL, &None));
     assert_eq!(
-        (plain.ttl, plain.negative_ttl, plain.timeout, plain.cooldown),
+        (asked.ttl, asked.negative_ttl, asked.timeout, asked.cooldown),
         (
             Duration::from_secs(60),
             Duration::from_secs(5),
@@ -67,18 +68,19 @@ fn defaults_and_everything_that_can_be_said() {
             Duration::from_secs(1)
         )
     );
-    assert_eq!((plain.concurrency, plain.waiting, plain.failures), (64, 1_024, 5));
+    assert_eq!((asked.concurrency, asked.waiting, asked.failures), (64, 1_024, 5));
     assert!(
         matches!(&plain.authentication, ClientAuthentication::Basic(secret) if secret.expose() == GOOD_SECRET.as_bytes())
     );
     let full = endpoint(
         "endpoint: http://127.0.0.1:1/i, client_id: me, authentication: client_secret_post, client_secret: env:SECRET, ttl: 0s, negative_ttl: 1m, timeout: 1s, concurrency: 1, max_waiting: 2, failures: 3, cooldown: 4s, allow_http: true",
     );
-    assert_eq!(full.address.as_deref(), Some("http://127.0.0.1:1/i"));
-    assert!(full.allow_http && matches!(full.authentication, ClientAuthentication::Post(_)));
-    assert_eq!((full.concurrency, full.waiting, full.failures), (1, 2, 3));
+    let asked = &full.asked;
+    assert_eq!(asked.address.as_deref(), Some("http://127.0.0.1:1/i"));
+    assert!(asked.allow_http && matches!(full.authentication, ClientAuthentication::Post(_)));
+    assert_eq!((asked.concurrency, asked.waiting, asked.failures), (1, 2, 3));
     assert_eq!(
-        (full.ttl, full.cooldown),
+        (asked.ttl, asked.cooldown),
         (Duration::ZERO, Duration::from_secs(4))
     );
     for (lines, expected, audience) in [
@@ -237,6 +239,6 @@ fn exactly_one_issuer_can_be_asked() {
     ] {
         let settings = two(second, &api).load().unwrap();
         let plan = settings.plan.apis[0].introspection.as_ref().unwrap();
-        assert_eq!(&*plan.endpoint.issuer, LOCAL);
+        assert_eq!(&*plan.endpoint.asked.issuer, LOCAL);
     }
 }

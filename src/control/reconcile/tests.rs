@@ -97,6 +97,7 @@ fn api(issuers: &[IssuerSettings], scope: &str) -> ApiPlan {
         signing_secret: None,
         encryption: None,
         introspection: None,
+        api_keys: None,
         hosts: Vec::new(),
         public_url: None,
         token_places: Vec::new(),

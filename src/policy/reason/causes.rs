@@ -28,6 +28,12 @@ impl From<&TokenError> for Reason {
             TokenError::Sealed(_) => Self::Overloaded,
             // Nobody could be asked about it.
             TokenError::Opaque(_) => Self::IntrospectionUnavailable,
+            // Nobody could be asked for a token.
+            TokenError::Unexchanged(_) => Self::ExchangeUnavailable,
+            TokenError::MalformedKey => Self::MalformedAuthorization,
+            TokenError::WrongKey => Self::BadApiKey,
+            TokenError::KeyNotGranted | TokenError::KeyNotBearer => Self::ApiKeyNotGranted,
+            TokenError::KeyThrottled { .. } => Self::ApiKeyThrottled,
             TokenError::Inactive => Self::Inactive,
             TokenError::WrongType => Self::WrongType,
             TokenError::IssuerMismatch => Self::IssuerMismatch,

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::DEADLINE;
 use super::http1::{Head, Wire};
+use super::introspector::form;
 use super::server::{Server, Watched};
+use super::token_endpoint::{Exchanged, KnownClient, TokenEndpoint, TokenMode};
 use crate::support::forge::{SigningKey, jwks};
 
 /// How the issuer answers.
@@ -54,6 +56,7 @@ struct State {
     cache_control: Option<String>,
     is_openid: bool,
     is_over: bool,
+    tokens: TokenEndpoint,
 }
 
 /// A running issuer. Its keys have one generation at first; each generation has a key of every kind.
@@ -102,6 +105,7 @@ impl Issuer {
             cache_control: None,
             is_openid: true,
             is_over: false,
+            tokens: TokenEndpoint::default(),
         }));
         let for_server = Arc::clone(&state);
         let server = Server::start(move |mut wire, _number| {
@@ -220,6 +224,39 @@ impl Issuer {
         self.sign(&draft.claim("scope", scope))
     }
 
+    /// Knows a client from now on, whose credentials get tokens.
+    pub(crate) fn know(&self, id: &str, client: KnownClient) {
+        self.state
+            .change(|state| drop(state.tokens.clients.insert(id.into(), client)));
+    }
+
+    /// Knows a client no longer.
+    pub(crate) fn forget(&self, id: &str) {
+        self.state.change(|state| drop(state.tokens.clients.remove(id)));
+    }
+
+    /// How its token endpoint answers.
+    pub(crate) fn set_token_mode(&self, mode: TokenMode) {
+        self.state.change(|state| state.tokens.mode = mode);
+    }
+
+    /// Every exchange that was asked for.
+    pub(crate) fn exchanges(&self) -> Vec<Exchanged> {
+        self.state.read(|state| state.tokens.exchanges.clone())
+    }
+
+    /// How many.
+    pub(crate) fn exchanged(&self) -> usize {
+        self.state.read(|state| state.tokens.exchanges.len())
+    }
+
+    /// Waits until so many exchanges were asked for in all.
+    #[track_caller]
+    pub(crate) fn wait_for_exchanges(&self, count: usize) {
+        self.state
+            .expect("exchanges", |state| state.tokens.exchanges.len() >= count);
+    }
+
     /// The secret that HS* tokens of this issuer are signed with now.
     pub(crate) fn secret(&self) -> String {
         let generation = self.state.read(|state| state.current);
@@ -286,6 +323,9 @@ fn serve(wire: &mut Wire, state: &Watched<State>) -> io::Result<()> {
         let Some(head) = wire.within(DEADLINE).head()? else {
             return Ok(());
         };
+        if head.start.starts_with("POST /oauth/token ") && state.read(|state| state.mode == IssuerMode::Up) {
+            return give_token(wire, head, state);
+        }
         let (status, fields, body) = match respond(&head, state, wire.stream().local_addr()?) {
             Answer::Full(status, fields, body) => (status, fields, body),
             Answer::Raw(bytes) => return wire.send(&bytes),
@@ -302,6 +342,75 @@ fn serve(wire: &mut Wire, state: &Watched<State>) -> io::Result<()> {
         )?;
         wire.send(&body)?;
     }
+}
+
+fn give_token(wire: &mut Wire, head: Head, state: &Watched<State>) -> io::Result<()> {
+    let (body, _) = wire.within(DEADLINE).request_body(&head)?;
+    let form = form(&String::from_utf8(body).unwrap());
+    let exchanged = Exchanged { head, form };
+    let mode = state.change(|state| {
+        state.tokens.exchanges.push(exchanged.clone());
+        state.tokens.mode.clone()
+    });
+    match &mode {
+        TokenMode::Up => {}
+        TokenMode::Close => return Ok(()),
+        TokenMode::Hang | TokenMode::Hold => {
+            state.wait(DEADLINE, |state| state.tokens.mode != mode || state.is_over);
+            if mode == TokenMode::Hang {
+                return Ok(());
+            }
+        }
+        TokenMode::Answer(status, fields, body) => {
+            let length = body.len();
+            // A redirect that somebody follows would be seen as another exchange.
+            return wire.send(
+                format!("HTTP/1.1 {status} X\r\n{fields}location: /oauth/token\r\ncontent-length: {length}\r\n\r\n{body}")
+                    .as_bytes(),
+            );
+        }
+    }
+    let address = wire.stream().local_addr()?;
+    let (status, answer) = state.change(|state| match state.tokens.client(&exchanged) {
+        Ok((id, client)) => (200, token_answer(state, address, &exchanged, &id, &client)),
+        Err(refusal) => refusal,
+    });
+    let body = answer.to_string();
+    let length = body.len();
+    wire.send(
+        format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .as_bytes(),
+    )
+}
+
+fn token_answer(
+    state: &State,
+    address: SocketAddr,
+    exchanged: &Exchanged,
+    id: &str,
+    client: &KnownClient,
+) -> Value {
+    let now = now();
+    let mut claims = json!({
+        "iss": format!("http://{address}/"), "aud": exchanged.form["audience"], "sub": format!("{id}@clients"),
+        "azp": id, "gty": "client-credentials", "iat": now, "exp": now + client.lifetime, "scope": client.scope,
+        // No two of them are the same.
+        "jti": format!("{}", state.tokens.exchanges.len()),
+    });
+    for (name, value) in client.claims.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    let alg = SigningAlg::RS256;
+    let header = json!({"alg": "RS256", "typ": "JWT", "kid": kid(alg, state.current)});
+    let token = SigningKey::fixture(alg, state.current).token(alg, &header, &claims);
+    let token = client.token.clone().unwrap_or(token);
+    let mut answer = json!({"access_token": token, "token_type": client.token_type, "scope": client.scope});
+    if client.tells_lifetime {
+        answer["expires_in"] = json!(client.lifetime);
+    }
+    answer
 }
 
 enum Answer {

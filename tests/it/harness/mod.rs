@@ -24,6 +24,7 @@ pub(crate) mod prover;
 pub(crate) mod server;
 #[cfg(feature = "authority")]
 pub(crate) mod tenant;
+pub(crate) mod token_endpoint;
 pub(crate) mod tls;
 pub(crate) mod tls_upstream;
 pub(crate) mod upstream;
@@ -43,6 +44,7 @@ pub(crate) use metrics::Metrics;
 #[cfg(feature = "authority")]
 pub(crate) use postgres::PostgresServer;
 pub(crate) use prover::Prover;
+pub(crate) use token_endpoint::{KnownClient, TokenMode};
 pub(crate) use upstream::{Behaviour, Upstream};
 
 /// How long anything may take. Far more than it should: only a fault comes near it.

@@ -80,13 +80,15 @@ impl Breaker {
         self.set(&mut state, State::Closed(0));
     }
 
-    pub(super) fn failed(&self, leave: Leave, now: Instant) {
+    /// The question failed. Should nobody ask any more for that, then for `cooldown` at least.
+    pub(super) fn failed(&self, leave: Leave, now: Instant, cooldown: Duration) {
+        let cooldown = cooldown.max(self.cooldown);
         let mut state = self.state();
         let next = match (*state, leave) {
             (State::Closed(failures), Leave::Usual) if failures + 1 < self.failures => {
                 State::Closed(failures + 1)
             }
-            (State::Closed(_), Leave::Usual) | (_, Leave::Trial) => State::Open(now + self.cooldown),
+            (State::Closed(_), Leave::Usual) | (_, Leave::Trial) => State::Open(now + cooldown),
             // What began before says nothing new.
             (state @ (State::Open(_) | State::Probing), Leave::Usual) => state,
         };
@@ -124,22 +126,22 @@ mod tests {
         let start = Instant::now();
         for _ in 0..2 {
             assert_eq!(breaker.admit(start), Ok(Leave::Usual));
-            breaker.failed(Leave::Usual, start);
+            breaker.failed(Leave::Usual, start, COOLDOWN);
         }
         breaker.succeeded();
         for _ in 0..3 {
             assert_eq!((breaker.admit(start), gauge.get()), (Ok(Leave::Usual), 0));
-            breaker.failed(Leave::Usual, start);
+            breaker.failed(Leave::Usual, start, COOLDOWN);
         }
         assert_eq!((breaker.admit(start), gauge.get()), (Err(COOLDOWN), 2));
         assert!(!breaker.still_admits(Leave::Usual));
         // What was under way and fails later does not put the trial off.
-        breaker.failed(Leave::Usual, start + COOLDOWN / 2);
+        breaker.failed(Leave::Usual, start + COOLDOWN / 2, COOLDOWN);
         assert_eq!(breaker.admit(start + COOLDOWN), Ok(Leave::Trial));
         assert!(breaker.still_admits(Leave::Trial) && !breaker.still_admits(Leave::Usual));
-        breaker.failed(Leave::Usual, start + COOLDOWN);
+        breaker.failed(Leave::Usual, start + COOLDOWN, COOLDOWN);
         assert_eq!((breaker.admit(start + COOLDOWN), gauge.get()), (Err(COOLDOWN), 1));
-        breaker.failed(Leave::Trial, start + COOLDOWN);
+        breaker.failed(Leave::Trial, start + COOLDOWN, COOLDOWN);
         assert_eq!(breaker.admit(start + COOLDOWN), Err(COOLDOWN));
         let then = start + COOLDOWN * 2;
         assert_eq!(breaker.admit(then), Ok(Leave::Trial));
@@ -155,7 +157,7 @@ mod tests {
     fn one_failure_can_be_enough() {
         let gauge = IntGauge::new("a", "a").unwrap();
         let breaker = Breaker::new(1, COOLDOWN, gauge);
-        breaker.failed(Leave::Usual, Instant::now());
+        breaker.failed(Leave::Usual, Instant::now(), COOLDOWN);
         assert!(breaker.admit(Instant::now()).is_err());
     }
 }
