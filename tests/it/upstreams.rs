@@ -418,7 +418,7 @@ fn an_upload_goes_on_while_its_response_waits() {
                 &[("transfer-encoding", "chunked")],
                 None,
             ));
-            let chunk = [b"40000\r\n".as_slice(), &[b'x'; 0x40000], b"\r\n"].concat();
+            let chunk = [b"40000\r\n".as_slice(), &vec![b'x'; 0x40000], b"\r\n"].concat();
             for _ in 0..SIZE / 0x40000 {
                 client.send(&chunk);
             }
