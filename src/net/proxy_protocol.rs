@@ -85,10 +85,9 @@ pub async fn read_proxy_header(
 fn text(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
     let looked_at = bytes.get(..LONGEST_TEXT).unwrap_or(bytes);
     let Some(end) = looked_at.iter().position(|byte| *byte == b'\n') else {
-        // Nothing but visible ASCII and single spaces stands in a line; a lone CR may be half of its end.
+        // A lone CR may be half of its end.
         let line = looked_at.strip_suffix(b"\r").unwrap_or(looked_at);
-        let is_good_so_far =
-            bytes.len() < LONGEST_TEXT && line.iter().all(|byte| matches!(byte, b' '..=b'~'));
+        let is_good_so_far = bytes.len() < LONGEST_TEXT && is_visible(line);
         return if is_good_so_far {
             Ok(None)
         } else {
@@ -96,6 +95,8 @@ fn text(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
         };
     };
     let line = bytes.get(..end).and_then(|line| line.strip_suffix(b"\r"));
+    // Also where the rest of the line is to be ignored: a header is the same however its bytes arrive.
+    let line = line.filter(|line| is_visible(line));
     let line = line.and_then(|line| std::str::from_utf8(line).ok());
     let mut words = line.ok_or(ProxyError::Malformed)?.split(' ').skip(1);
     let source = match words.next() {
@@ -109,6 +110,11 @@ fn text(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyError> {
         source,
         length: end + 1,
     }))
+}
+
+/// Nothing but visible ASCII and spaces stands in a line.
+fn is_visible(line: &[u8]) -> bool {
+    line.iter().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Source and destination address, source and destination port; the source is answered.
@@ -253,6 +259,9 @@ mod tests {
             "PROXY TCP4 192.0.2.1 192.0.2.2 1 65536\r\n",
             "PROXY TCP4\t192.0.2.1 192.0.2.2 1 2\r\n",
             "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\r\n",
+            "PROXY UNKNOWN TCP6 \r\r\n",
+            "PROXY UNKNOWN \t\r\n",
+            "PROXY UNKNOWN \u{e9}\r\n",
             "PROXY TCP4 192.0.2.1\x00 192.0.2.2 1 2",
         ] {
             assert_eq!(either(line.as_bytes()), Err(ProxyError::Malformed), "{line:?}");

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::api::Export;
+use super::api_keys::ExchangeAs;
 use super::listener::Pair;
 use super::*;
 use crate::definition::Place;
@@ -63,6 +64,7 @@ fn reader_and_schema_have_the_same_keys() {
     the_same_keys::<Ejection>();
     the_same_keys::<Endpoint>();
     the_same_keys::<Introspection>();
+    the_same_keys::<ExchangeAs>();
     the_same_keys::<Forward>();
     the_same_keys::<Revocations>();
     the_same_keys::<Push>();
@@ -95,6 +97,7 @@ fn every_mapping_of_the_schema_is_compared_above() {
         "Ejection",
         "Elsewhere",
         "Endpoint",
+        "ExchangeAs",
         "Export",
         "Follow",
         "Forward",
