@@ -342,6 +342,9 @@ impl Future for Sending {
         };
         let answer = ready!(held.connection.poll_answer(client, cx));
         let lease = lease.take().ok_or(Broken::Closed)?;
+        if let Err(broken) = &answer {
+            tracing::debug!(server = %lease.slot.pool.name, %broken, "HTTP/1.1 request failed");
+        }
         Poll::Ready(answer.map(|response| (response, lease)))
     }
 }
