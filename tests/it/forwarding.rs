@@ -116,6 +116,23 @@ fn bodies_and_fields_arrive_as_sent() {
     assert_eq!(response.field("content-length"), Some("100000"));
 }
 
+/// Framing, not the method, says whether there is a body (RFC 9112 section 6).
+#[test]
+fn a_body_in_chunks_arrives_whatever_the_method() {
+    let world = World::start();
+    let mut client = world.gateway.client();
+    for method in ["GET", "DELETE", "POST"] {
+        client.send(head(method, "/p/a", &[("transfer-encoding", "chunked")], None));
+        client.send(b"3\r\nabc\r\n2;x=1\r\nde\r\n0\r\n\r\n");
+        assert_eq!(client.response_to(method).status, 200, "{method}");
+        let seen = world.upstream.last();
+        assert_eq!((seen.method(), &*seen.body), (method, &b"abcde"[..]));
+        assert_eq!(seen.field("transfer-encoding"), Some("chunked"), "{method}");
+        assert_eq!(seen.field("content-length"), None, "{method}");
+    }
+    assert_eq!(world.upstream.broken(), 0, "no body was read as a request");
+}
+
 #[test]
 fn hop_by_hop_fields_end_here() {
     let world = World::start();
