@@ -114,7 +114,9 @@ impl Wire {
 
     /// For that task: ready once there is nothing left to do for it.
     pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Err(broken) = ready!(self.poll_send(cx)) {
+        let sent = ready!(self.poll_send(cx));
+        // A response that has come whole stays whole, whatever becomes of the request.
+        if let (Err(broken), false) = (sent, self.has_all_come()) {
             self.download = Download::Broken(broken);
         }
         if let Some(waiting) = self.waiting.take() {
