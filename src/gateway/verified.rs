@@ -5,7 +5,7 @@
 //! keyed digest of the whole token, the API and the generation of the snapshot, so neither a changed key set nor a
 //! changed definition can meet an old entry, and no token stays in memory. Refused tokens are kept apart, in `refused`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +56,11 @@ pub struct VerifiedTokens {
 /// The tokens that one worker met last, a few of them: found without touching anything that workers share. A place is
 /// taken by whatever came last; the digest says whether it is the token that is looked for, in the same snapshot.
 #[derive(Debug, Default)]
-pub(super) struct RecentTokens(RefCell<Box<[Option<Recent>]>>);
+pub(super) struct RecentTokens {
+    places: RefCell<Box<[Option<Recent>]>>,
+    /// A signature has been verified since this was asked last.
+    has_verified: Cell<bool>,
+}
 
 type Recent = (Digest, Arc<Principal>);
 
@@ -88,13 +92,13 @@ pub(super) struct IntrospectedVerifier<'a> {
 
 impl RecentTokens {
     fn get(&self, digest: &Digest) -> Option<Arc<Principal>> {
-        let places = self.0.borrow();
+        let places = self.places.borrow();
         let (known, principal) = places.get(place(digest))?.as_ref()?;
         (known == digest).then(|| Arc::clone(principal))
     }
 
     fn put(&self, digest: Digest, principal: &Arc<Principal>) {
-        let mut places = self.0.borrow_mut();
+        let mut places = self.places.borrow_mut();
         if places.is_empty() {
             *places = vec![None; RECENT].into();
         }
@@ -105,7 +109,12 @@ impl RecentTokens {
 
     /// Forgets everything. Called every few seconds, so that nothing here outlives the shared cache for long.
     pub(super) fn clear(&self) {
-        self.0.take();
+        self.places.take();
+    }
+
+    /// Whether a token was found good by its signature since the last call, rather than known already.
+    pub(super) fn has_verified(&self) -> bool {
+        self.has_verified.take()
     }
 }
 
@@ -223,7 +232,10 @@ impl VerifyToken<Api> for CachedVerifier<'_> {
         match api.verifier.verify(token, now) {
             // Whoever opens it, or asks about it, comes back, and is counted then.
             Err(error @ (TokenError::Sealed(_) | TokenError::Opaque(_))) => Err(error),
-            verified => self.tokens.admit(cache, digest, started, verified),
+            verified => {
+                self.recent.has_verified.set(verified.is_ok());
+                self.tokens.admit(cache, digest, started, verified)
+            }
         }
     }
 
