@@ -198,11 +198,16 @@ impl<'a> Drive<'a> {
             // An idle connection that was asked to close is on its way; only the cut matters to it.
             .filter(|(_, overdue)| cut.is_none() || *overdue != Overdue::Idle)
             .map(|(at, overdue)| (at, Due::Overdue(overdue)));
-        let is_http2 = self.streams.is_some();
-        let old =
-            (is_http2 && matches!(self.leaving, Leaving::No)).then(|| (self.activity.old_at(), Due::OldAge));
-        let sweep =
-            (is_http2 && self.activity.is_answering()).then(|| (self.swept + self.terms().every, Due::Sweep));
+        // Asked twice for each request of HTTP/1.1, so what is of HTTP/2 is not looked at there.
+        let (old, sweep) = match self.streams {
+            None => (None, None),
+            Some(_) => (
+                matches!(self.leaving, Leaving::No).then(|| (self.activity.old_at(), Due::OldAge)),
+                self.activity
+                    .is_answering()
+                    .then(|| (self.swept + self.terms().every, Due::Sweep)),
+            ),
+        };
         [cut, overdue, old, sweep]
             .into_iter()
             .flatten()
