@@ -32,7 +32,7 @@ use crate::control::{
 };
 use crate::net::{
     BoundListener, ConnectionEnd, ConnectionSettings, ConnectionSlots, ListenerSettings, Protocol,
-    connections_for, drain, raise_open_files,
+    connections_for, drain, raise_open_files, worker_places,
 };
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
@@ -218,7 +218,7 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
         || thread::available_parallelism().map_or(1, usize::from),
         usize::from,
     );
-    for index in 0..count {
+    for (index, (place, handed)) in worker_places(count).into_iter().enumerate() {
         let worker = WorkerThread {
             listeners: listeners.clone(),
             connection: ConnectionSettings::new(&settings.limits, &settings.timeouts),
@@ -226,6 +226,8 @@ pub fn start(settings: &Settings, origin: Option<Origin>) -> Result<Running, Sta
             reader: reader.clone(),
             slots: Arc::clone(&slots),
             drain: drain_watcher.clone(),
+            place,
+            handed,
             stop: stop.clone(),
             readiness: readiness.clone(),
         };

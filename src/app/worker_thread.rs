@@ -1,11 +1,13 @@
 //! The thread of a worker: a runtime of its own, its accept loops, its connections.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -13,7 +15,10 @@ use super::alive;
 use super::front::{Front, Serving};
 use super::{StartError, system};
 use crate::gateway::{Shared, Worker};
-use crate::net::{BoundListener, ConnectionSettings, ConnectionSlots, DrainWatcher, accept_from_proxies};
+use crate::net::{
+    BoundListener, ClientSocket, ConnectionSettings, ConnectionSlots, DrainWatcher, Handed, InFlight, Place,
+    accept_from_proxies,
+};
 use crate::snapshot::handoff::Reader;
 use crate::telemetry::Readiness;
 
@@ -28,8 +33,37 @@ pub(super) struct WorkerThread {
     pub(super) reader: Reader,
     pub(super) slots: Arc<ConnectionSlots>,
     pub(super) drain: DrainWatcher,
+    /// Among the workers, and what others give to it.
+    pub(super) place: Place,
+    pub(super) handed: UnboundedReceiver<Handed>,
     pub(super) stop: watch::Receiver<bool>,
     pub(super) readiness: Readiness,
+}
+
+/// How one worker serves what came to one listener.
+#[derive(Clone)]
+struct Door {
+    front: Arc<Front>,
+    worker: Rc<Worker>,
+    settings: Rc<ConnectionSettings>,
+    drain: DrainWatcher,
+}
+
+impl Door {
+    /// In a task of its own. A connection that was on its way from another worker has been counted until it begins here.
+    fn serve(&self, socket: ClientSocket, peer: SocketAddr, on_its_way: Option<InFlight>) {
+        let serving = Serving {
+            worker: Rc::clone(&self.worker),
+            settings: Rc::clone(&self.settings),
+            drain: self.drain.clone(),
+        };
+        let front = Arc::clone(&self.front);
+        tokio::task::spawn_local(async move { front.serve(socket, peer, serving).await });
+        if let Some(on_its_way) = on_its_way {
+            // Tasks begin in the order in which they are spawned, and what that one does first is to enter.
+            tokio::task::spawn_local(async move { drop(on_its_way) });
+        }
+    }
 }
 
 impl WorkerThread {
@@ -69,28 +103,38 @@ impl WorkerThread {
         };
         let settings = Rc::new(self.connection.clone());
         let mut tasks = JoinSet::new();
-        for (listener, front) in &self.listeners {
+        let mut doors = Vec::with_capacity(self.listeners.len());
+        for (number, (listener, front)) in self.listeners.iter().enumerate() {
             let listener = match listener.attach() {
                 Ok(listener) => listener,
                 Err(error) => return drop(accepting.send(Err(error))),
             };
-            let (worker, settings, drain) = (Rc::clone(&worker), Rc::clone(&settings), self.drain.clone());
-            let front = Arc::clone(front);
-            let proxies = front.speaks_for();
-            let on_connection = move |socket, peer| {
-                let front = Arc::clone(&front);
-                let serving = Serving {
-                    worker: Rc::clone(&worker),
-                    settings: Rc::clone(&settings),
-                    drain: drain.clone(),
-                };
-                tokio::task::spawn_local(async move { front.serve(socket, peer, serving).await });
+            let door = Door {
+                front: Arc::clone(front),
+                worker: Rc::clone(&worker),
+                settings: Rc::clone(&settings),
+                drain: self.drain.clone(),
             };
+            doors.push(door.clone());
             let (slots, drain) = (Arc::clone(&self.slots), self.drain.clone());
+            let (place, proxies) = (self.place.clone(), front.speaks_for());
             tasks.spawn_local(async move {
-                accept_from_proxies(listener, slots, &proxies, drain, on_connection).await;
+                let serve = move |socket, peer| door.serve(socket, peer, None);
+                accept_from_proxies((listener, number), slots, &proxies, (drain, place), serve).await;
             });
         }
+        tasks.spawn_local(async move {
+            while let Some(handed) = self.handed.recv().await {
+                match handed.open() {
+                    Ok((socket, peer, number, in_flight)) => {
+                        if let Some(door) = doors.get(number) {
+                            door.serve(socket, peer, Some(in_flight));
+                        }
+                    }
+                    Err(error) => tracing::debug!(%error, "connection closed"),
+                }
+            }
+        });
         // The sockets live as long as the accept loops: once a drain begins, clients are refused rather than kept waiting.
         self.listeners.clear();
         let watching = Rc::clone(&worker);

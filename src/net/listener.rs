@@ -15,6 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::net::balance::{Place, Seated};
 use crate::net::slots::Slot;
 use crate::net::{ConnectionSlots, DrainWatcher, TrustedProxies};
 
@@ -34,6 +35,7 @@ pub struct ClientSocket {
     /// Read already, and to be read again before anything else.
     early: Bytes,
     slot: Slot,
+    _seated: Seated,
 }
 
 impl BoundListener {
@@ -85,16 +87,25 @@ pub async fn accept_loop(
     drain: DrainWatcher,
     on_connection: impl Fn(ClientSocket, SocketAddr),
 ) {
-    accept_from_proxies(listener, slots, &TrustedProxies::default(), drain, on_connection).await;
+    let proxies = TrustedProxies::default();
+    accept_from_proxies(
+        (listener, 0),
+        slots,
+        &proxies,
+        (drain, Place::alone()),
+        on_connection,
+    )
+    .await;
 }
 
-/// The same where connections from `proxies` are somebody else's, who becomes known later: see
-/// [`ClientSocket::is_of`].
+/// The same where connections from `proxies` are somebody else's, who becomes known later (see [`ClientSocket::is_of`]),
+/// for a worker that has this place among others, of which some get what it accepts. The number of the listener is for
+/// them.
 pub async fn accept_from_proxies(
-    listener: TcpListener,
+    (listener, number): (TcpListener, usize),
     slots: Arc<ConnectionSlots>,
     proxies: &TrustedProxies,
-    drain: DrainWatcher,
+    (drain, place): (DrainWatcher, Place),
     on_connection: impl Fn(ClientSocket, SocketAddr),
 ) {
     let mut back_off = BACK_OFF_FIRST;
@@ -125,8 +136,11 @@ pub async fn accept_from_proxies(
                 };
                 // Fails only on a connection that is gone already; serving it will find out.
                 let _ = stream.set_nodelay(true);
-                let early = Bytes::new();
-                on_connection(ClientSocket { stream, early, slot }, peer);
+                match place.give(stream, slot, (peer, number), &drain) {
+                    Ok(Some(socket)) => on_connection(socket, peer),
+                    Ok(None) => {}
+                    Err(error) => tracing::debug!(%peer, %error, "connection closed"),
+                }
             }
             Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
@@ -160,6 +174,15 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 impl ClientSocket {
+    pub(super) fn new(stream: TcpStream, slot: Slot, seated: Seated) -> Self {
+        Self {
+            stream,
+            early: Bytes::new(),
+            slot,
+            _seated: seated,
+        }
+    }
+
     /// Counts it with its client, of a connection that a proxy has passed on. False where the client has as many as it
     /// may; the connection is to be closed then.
     pub fn is_of(&mut self, client: IpAddr) -> bool {
@@ -232,7 +255,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
-    use crate::net::drain;
+    use crate::net::{drain, worker_places};
 
     fn slots(limit: usize) -> Arc<ConnectionSlots> {
         ConnectionSlots::new(limit, None, IntCounter::new("refused", "refused").unwrap())
@@ -267,6 +290,39 @@ mod tests {
         for running in loops {
             running.await.unwrap();
         }
+    }
+
+    /// One worker accepts all, as after a burst; what is open is spread all the same, and counts for the drain on its way.
+    #[tokio::test]
+    async fn a_worker_with_more_connections_gives_the_next_away() {
+        let bound = BoundListener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (trigger, watcher) = drain();
+        let mut places = worker_places(2).into_iter();
+        let ((here, _), (_there, mut handed)) = (places.next().unwrap(), places.next().unwrap());
+        let (keep, mut kept) = tokio::sync::mpsc::unbounded_channel();
+        let listener = (bound.attach().unwrap(), 7);
+        tokio::spawn(async move {
+            let keep = |socket, _| keep.send(socket).unwrap();
+            let proxies = TrustedProxies::default();
+            accept_from_proxies(listener, slots(10), &proxies, (watcher, here), keep).await;
+        });
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            clients.push(TcpStream::connect(bound.address()).await.unwrap());
+        }
+        let (_first, _third) = (kept.recv().await.unwrap(), kept.recv().await.unwrap());
+        let given = handed.recv().await.unwrap();
+        assert_eq!(trigger.in_flight(), 1);
+        let (mut socket, peer, number, in_flight) = given.open().unwrap();
+        assert_eq!((peer, number), (clients[1].local_addr().unwrap(), 7));
+        drop(in_flight);
+        assert_eq!(trigger.in_flight(), 0);
+        socket.write_all(b"hello").await.unwrap();
+        drop(socket);
+        let mut text = String::new();
+        clients[1].read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "hello");
+        assert!(kept.try_recv().is_err() && handed.try_recv().is_err());
     }
 
     #[tokio::test]

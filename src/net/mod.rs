@@ -6,6 +6,7 @@ mod open_files;
 mod pressure;
 mod slots;
 mod listener;
+mod balance;
 mod frames;
 mod interim;
 mod activity;
@@ -21,6 +22,7 @@ mod probe;
 mod throttle;
 
 pub use activity::Overdue;
+pub use balance::{Handed, Place, worker_places};
 pub use connection::{ConnectionEnd, ConnectionSettings, Protocol, serve_client, serve_connection};
 pub use connector::{
     AddressRule, Alpn, ClientTls, ConnectError, Destination, PemIdentity, TrustError, UpstreamStream, connect,
