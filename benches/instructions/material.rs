@@ -39,7 +39,8 @@ pub(crate) struct Material {
     /// `rs256` encrypted, and the key to it.
     pub(crate) sealed: String,
     decryption_key: String,
-    /// Where tokens are that only one case needs.
+    /// Where it was read, with the tokens that only one case needs.
+    #[serde(skip)]
     folder: PathBuf,
 }
 
@@ -72,14 +73,18 @@ impl Material {
             rs256,
             hs256: secret.token(SigningAlg::HS256, &hs256.header(), &claims),
             narrow: api.sign(&api.header(), &narrow),
-            folder: folder.to_owned(),
+            folder: PathBuf::new(),
         };
         std::fs::write(path(folder), serde_json::to_string(&material).unwrap()).unwrap();
     }
 
     /// What was made.
     pub(crate) fn read(folder: &Path) -> Self {
-        serde_json::from_str(&std::fs::read_to_string(path(folder)).unwrap()).unwrap()
+        let material = serde_json::from_str(&std::fs::read_to_string(path(folder)).unwrap()).unwrap();
+        Self {
+            folder: folder.to_owned(),
+            ..material
+        }
     }
 
     /// Tokens that differ from one another.

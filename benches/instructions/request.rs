@@ -65,7 +65,10 @@ pub(crate) fn new_hs256(material: &Material, times: u32) {
         .iter()
         .map(|token| head("/items", Some(token)))
         .collect();
-    assert!(requests.len() >= count(times), "there is a token for each request");
+    assert!(
+        requests.len() >= count(times),
+        "there is a token for each request"
+    );
     let snapshot = material.snapshot(SigningAlg::HS256, upstream());
     let requests = requests.iter().map(Vec::as_slice);
     through_the_gateway(requests.take(count(times)), snapshot, b"200");
@@ -176,11 +179,7 @@ fn on_a_worker(work: impl Future<Output = ()>) {
 
 /// Sends these requests over one connection, each after the answer to the one before. All answers are as long as the
 /// first.
-async fn repeat<'a>(
-    requests: impl Iterator<Item = &'a [u8]>,
-    mut client: DuplexStream,
-    status: &[u8],
-) {
+async fn repeat<'a>(requests: impl Iterator<Item = &'a [u8]>, mut client: DuplexStream, status: &[u8]) {
     let mut buffer = vec![0; 8 << 10];
     let mut length = None;
     for request in requests {
