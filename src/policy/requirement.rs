@@ -113,7 +113,7 @@ impl TokenRequirement {
             GrantedBy::Scope => (principal.scopes(), Reason::InsufficientScope),
             GrantedBy::Permissions => (principal.permissions(), Reason::InsufficientPermission),
             GrantedBy::Either => {
-                both = principal.scopes().union(principal.permissions());
+                both = principal.scopes().clone().union(principal.permissions());
                 (&both, Reason::InsufficientPermission)
             }
         };
