@@ -184,8 +184,8 @@ impl fmt::Display for TokenRequirement {
     }
 }
 
-fn has_one_of(claim: Option<&Json>, values: &[String]) -> bool {
-    let is_one = |json: &Json| values.iter().any(|value| json.is_text(value));
+fn has_one_of(claim: Option<&Json<'_>>, values: &[String]) -> bool {
+    let is_one = |json: &Json<'_>| values.iter().any(|value| json.is_text(value));
     match claim {
         None => false,
         Some(Json::Array(elements)) => elements.iter().any(is_one),
