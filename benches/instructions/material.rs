@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use scopegate::definition::{Secret, SigningAlg, TokenDialect};
 use scopegate::snapshot::handoff::KeyMisses;
-use scopegate::snapshot::{CompileSettings, IssuerKeys, Plan, ServerAddress, Snapshot, compile};
+use scopegate::snapshot::{ClaimsOf, CompileSettings, IssuerKeys, Plan, ServerAddress, Snapshot, compile};
 use scopegate::token::{DecryptionKey, DecryptionKeys, Encryption, KeySet, Unencrypted};
 use serde::{Deserialize, Serialize};
 
@@ -134,6 +134,7 @@ impl Material {
             generation: 1,
             config_hash: Arc::from("bench"),
             max_token_bytes: MAX_BYTES,
+            claims: ClaimsOf::Requests,
         };
         compile(&plan, &HashMap::from([(ISSUER.to_owned(), keys)]), &settings).unwrap()
     }
