@@ -171,7 +171,7 @@ impl ProxyHeaders {
     }
 }
 
-/// Counts how a connection ended where that is worth knowing. What hyper refuses by itself shows here alone.
+/// Counts how a connection ended where that is worth knowing. What is no request shows here alone.
 fn ended(metrics: &Metrics, peer: SocketAddr, end: &ConnectionEnd) {
     match end.kind() {
         Some(kind) => {

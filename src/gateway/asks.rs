@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use http::Response;
 use http::request::Parts;
-use hyper::body::Incoming;
 
 use super::body::ResponseBody;
 use super::forward::Forwarded;
@@ -18,6 +17,7 @@ use super::upgrade::{Handshake, TunnelTimes};
 use super::vigil::Vigil;
 use super::worker::Worker;
 use crate::clock::unix_now;
+use crate::net::ClientBody;
 use crate::policy::{Mode, OnExpiry, Permit, Reason, Route, RouteTable, Upgrade};
 use crate::token::UnixSeconds;
 
@@ -37,7 +37,7 @@ impl Asks {
     /// Reads the head of a permitted request. The reason is one of those of the request itself.
     pub(super) fn read(
         parts: &mut Parts,
-        body: &Incoming,
+        body: &ClientBody,
         dialect: Dialect,
         route: &Route,
         (good_until, vigil): (Option<UnixSeconds>, Option<Box<Vigil>>),

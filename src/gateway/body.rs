@@ -1,6 +1,6 @@
 //! Response bodies on their way through: timed, counted, never collected.
 //!
-//! A response body owns the upstream connection and gives it back after an exact end. It is polled by hyper, so
+//! A response body owns the upstream connection and gives it back after an exact end. It is polled by the connection, so
 //! back-pressure is the sockets' own.
 
 use std::pin::Pin;
@@ -20,6 +20,7 @@ use super::sanitize::is_forbidden_trailer;
 use super::stream::StreamEnd;
 use super::upstream::Held;
 use super::upstream::http1::Broken;
+use crate::net::ClientBodyError;
 use crate::policy::Reason;
 
 /// Why a body broke off. The other side sees its connection or stream end.
@@ -34,8 +35,11 @@ pub enum BodyError {
     /// Its time is over: that of the call, or of the token.
     #[error("ended by the gateway: {reason}", reason = .0.name())]
     Ended(Reason),
-    /// The connection broke.
+    /// The connection to the client broke, or its stream.
     #[error("the connection broke: {0}")]
+    Client(#[from] ClientBodyError),
+    /// The connection to an HTTP/2 upstream broke.
+    #[error("the connection to the upstream broke: {0}")]
     Broken(#[from] hyper::Error),
     /// The connection to an HTTP/1.1 upstream broke.
     #[error("the connection to the upstream broke: {0}")]
@@ -47,7 +51,9 @@ impl BodyError {
     fn reason(&self) -> Reason {
         match self {
             Self::Ended(reason) => *reason,
-            Self::TooLarge | Self::Stalled | Self::Broken(_) | Self::Upstream(_) => Reason::UpstreamProtocol,
+            Self::TooLarge | Self::Stalled | Self::Client(_) | Self::Broken(_) | Self::Upstream(_) => {
+                Reason::UpstreamProtocol
+            }
         }
     }
 }

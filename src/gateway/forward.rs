@@ -67,7 +67,7 @@ impl Waits {
 /// Sends a request to a server and waits for the head of the response.
 ///
 /// Where a connection is idle the request is on its way when this returns; the future only waits. That keeps the request
-/// out of the future, which hyper moves about.
+/// out of the future, which is moved about.
 pub(super) fn forward(
     _permit: Permit,
     request: Box<Outgoing>,

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::HeaderName;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::body::BodyError;
 use super::deadline::Deadlines;
 use super::headers::clean_trailers;
 use super::pace::{Pace, SenderPatience};
 use super::sanitize::is_forbidden_trailer;
+use crate::net::ClientBody;
 use crate::snapshot::Snapshot;
 
 /// How a request body ended, or that it has not.
@@ -71,7 +71,7 @@ pub(super) enum RequestBody {
 
 #[derive(Debug)]
 pub(super) struct RequestStream {
-    incoming: Incoming,
+    incoming: ClientBody,
     left: u64,
     patience: SenderPatience,
     progress: Rc<RequestProgress>,
@@ -81,7 +81,7 @@ pub(super) struct RequestStream {
 impl RequestBody {
     /// A body of at most `limit` bytes. Returns also what tells how far it has come; `None` for an empty one.
     pub(super) fn new(
-        incoming: Incoming,
+        incoming: ClientBody,
         limit: u64,
         pace: Pace,
         deadlines: &Rc<Deadlines>,

@@ -14,13 +14,14 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 
 use super::body::ResponseBody;
 use super::deadline::Deadlines;
 use super::grpc::{self, Dialect};
 use super::record::Record;
 use super::request_id::RequestId;
+use crate::net::ClientBody;
 use crate::policy::{Challenge, Denial, Reason, RouteTable};
 
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
@@ -139,7 +140,7 @@ fn http(
     ]
     .concat();
     fields.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    // hyper leaves the body of an answer to `HEAD` away in HTTP/1.1 only.
+    // In HTTP/2, hyper would send the body of an answer to `HEAD`.
     let body = if record.is_of_head() {
         Bytes::new()
     } else {
@@ -162,7 +163,7 @@ fn trailers_only(reason: Reason, mut fields: HeaderMap, record: Record) -> Respo
 
 /// Reads on for a little while after a refusal: a client that is still sending may not look at the answer before it is
 /// done, and loses it when the connection or the stream is reset under it (RFC 9112 section 9.6).
-pub(super) fn discard(mut body: Incoming, deadlines: &Rc<Deadlines>) {
+pub(super) fn discard(mut body: ClientBody, deadlines: &Rc<Deadlines>) {
     if body.is_end_stream() {
         return;
     }

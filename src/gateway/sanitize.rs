@@ -1,6 +1,6 @@
 //! Reads the head of a request once, and refuses what could be read twice.
 //!
-//! hyper has parsed the message by now; here stands what it lets through (RFC 9112 sections 3.2 and 6.1, RFC 9113
+//! The message has been parsed by now; here stands what it lets through (RFC 9112 sections 3.2 and 6.1, RFC 9113
 //! section 8.3.1): odd forms of the target, missing or repeated or disagreeing hosts, odd transfer codings, header names
 //! that some upstreams fold into others. Nothing is repaired.
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 use tokio::sync::watch;
 
 use super::asks::{self, Asks};
@@ -31,6 +31,7 @@ use super::verified::{CachedVerifier, OpenedVerifier};
 use super::vigil::Vigil;
 use super::worker::{View, Worker};
 use crate::clock::unix_now;
+use crate::net::ClientBody;
 use crate::policy::{Decision, Denial, Permit, Reason, RouteId, decide};
 use crate::snapshot::handoff::MissAnswer;
 use crate::token::OpenedToken;
@@ -44,14 +45,14 @@ struct Job {
     /// There already where the access log tells of it.
     source: Option<Box<Provenance>>,
     parts: Parts,
-    body: Incoming,
+    body: ClientBody,
     reply: Reply,
     record: Record,
 }
 
 impl Worker {
     /// Serves one request. Whatever happens, there is a response and a record.
-    pub fn serve(self: Rc<Self>, connection: Rc<Connection>, request: Request<Incoming>) -> Serving {
+    pub fn serve(self: Rc<Self>, connection: Rc<Connection>, request: Request<ClientBody>) -> Serving {
         let given_id = connection.given_id(request.headers());
         let request_id = given_id.unwrap_or_else(|| self.next_id());
         let source = self
@@ -92,10 +93,7 @@ impl Worker {
                     }
                     Err(reason) => Verdict::of(self.view(), Denial::of(reason)),
                 };
-                match self.act(verdict, job).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                }
+                self.act(verdict, job).response().await
             })),
         }
     }
@@ -127,10 +125,8 @@ impl Worker {
             Decision::Refuse(denial) => {
                 job.record.refused(&view, &denial);
                 discard(job.body, &self.deadlines);
-                Serving::now(
-                    job.reply
-                        .refuse(&denial, &view.snapshot.table, retry_after, job.record),
-                )
+                let table = &view.snapshot.table;
+                Serving::now(job.reply.refuse(&denial, table, retry_after, job.record))
             }
         }
     }
@@ -243,16 +239,8 @@ impl Worker {
         }
     }
 
-    /// How long a stream of a route may be silent.
-    fn stream_idle(&self, view: &View, route: RouteId) -> Duration {
-        let route = view.snapshot.table.route(route);
-        let own = route.and_then(|route| route.idle_timeout);
-        own.unwrap_or(self.shared.settings.timeouts.stream_idle)
-    }
-
-    /// Lets everything go first that is ready. A verification takes as long as the rest of a request: what others sent
-    /// meanwhile need not wait for this upstream as well, and tokens that come together are verified first and forwarded
-    /// then, so that the upstream is woken once for many of them.
+    /// Lets everything go first that is ready. A verification takes as long as the rest of a request: tokens that come
+    /// together are verified first and forwarded then, so that the upstream is woken once for many of them.
     async fn forward_in_turn(
         self: Rc<Self>,
         view: Rc<View>,
@@ -260,10 +248,7 @@ impl Worker {
         job: Job,
     ) -> Response<ResponseBody> {
         tokio::task::yield_now().await;
-        match self.forward(view, permit, job).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
+        self.forward(view, permit, job).response().await
     }
 
     fn forward(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {

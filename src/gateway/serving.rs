@@ -1,4 +1,4 @@
-//! What the service hands to hyper for a request.
+//! What the service hands to the connection for a request.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,8 +8,8 @@ use http::Response;
 
 use super::body::ResponseBody;
 
-/// The answer to a request. Refusals are there at once; to wait for an upstream takes a box, so that hyper, which moves
-/// what it is given several times, moves a pointer.
+/// The answer to a request. Refusals are there at once; to wait for an upstream takes a box, so that who moves what it is
+/// given several times moves a pointer.
 pub enum Serving {
     /// It is there.
     Now(Option<Box<Response<ResponseBody>>>),
@@ -21,6 +21,14 @@ impl Serving {
     pub(super) fn now(response: Response<ResponseBody>) -> Self {
         Self::Now(Some(Box::new(response)))
     }
+
+    /// Waits for it.
+    pub(super) async fn response(self) -> Response<ResponseBody> {
+        match self.await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
 }
 
 impl Future for Serving {
@@ -28,7 +36,7 @@ impl Future for Serving {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            // hyper does not poll what has ended.
+            // What has ended is not polled.
             Self::Now(response) => response
                 .take()
                 .map_or(Poll::Pending, |response| Poll::Ready(Ok(*response))),

@@ -1,6 +1,6 @@
 //! WebSockets: a connection that becomes a tunnel, once its token is found good and its upstream has agreed.
 //!
-//! Nothing that the client sends after its head is read before that: it stays in hyper's buffer, as the next request
+//! Nothing that the client sends after its head is read before that: it stays in the connection's buffer, as the next request
 //! if the upstream does not agree, so an upstream never sees bytes that could be a request of their own. A tunnel holds
 //! two small buffers, so that a side which does not read stops the other one. It ends by itself, when nothing moves,
 //! when the token expires, and with the process; and only here.
@@ -16,9 +16,7 @@ use std::time::{Duration, Instant};
 use http::header::{CONNECTION, CONTENT_LENGTH, TE, UPGRADE};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response};
-use hyper::body::{Body as _, Incoming};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
+use http_body::Body as _;
 use tokio::io::{
     AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, copy_bidirectional_with_sizes, sink,
 };
@@ -34,6 +32,7 @@ use super::upstream::http1::Switched;
 use super::vigil::{Vigil, revoked};
 use super::websocket::{Asked, CloseCode, FramePosition, WEBSOCKET, has_agreed};
 use super::worker::Worker;
+use crate::net::{ClientBody, OnUpgrade, Upgraded};
 use crate::policy::Reason;
 use crate::telemetry::TunnelEnd;
 
@@ -65,13 +64,13 @@ pub(super) struct TunnelTimes {
 
 impl Handshake {
     /// What a request on a route that allows WebSockets asks for; `None` where it is a request like any other.
-    pub(super) fn take(parts: &mut Parts, body: &Incoming) -> Result<Option<Box<Self>>, Reason> {
+    pub(super) fn take(parts: &mut Parts, body: &ClientBody) -> Result<Option<Box<Self>>, Reason> {
         let accept = match Asked::read(parts) {
             Asked::Nothing => return Ok(None),
             Asked::WebSocket(accept) if body.is_end_stream() => accept,
             Asked::WebSocket(_) | Asked::Malformed => return Err(Reason::BadRequest),
         };
-        let client = parts.extensions.remove::<OnUpgrade>().ok_or(Reason::Internal)?;
+        let client = body.on_upgrade().ok_or(Reason::Internal)?;
         Ok(Some(Box::new(Self { client, accept })))
     }
 
@@ -167,14 +166,14 @@ impl Tunnel {
         let opened = opening.limit(client).await;
         drop(opening);
         let end = match opened {
-            Some(Ok(client)) => {
+            Some(Some(client)) => {
                 metrics.upgrades_open.inc();
                 let end = self.carry(client, upstream, vigil).await;
                 metrics.upgrades_open.dec();
                 end
             }
             // The client has gone before it got the answer.
-            Some(Err(_)) | None => TunnelEnd::Broken,
+            Some(None) | None => TunnelEnd::Broken,
         };
         metrics.upgrade_ended(end).inc();
         let ended_by = match end {
@@ -189,7 +188,7 @@ impl Tunnel {
 
     /// Copies until something ends it, and says goodbye where neither side did.
     async fn carry(&self, client: Upgraded, upstream: Switched, vigil: Option<Box<Vigil>>) -> TunnelEnd {
-        let mut client = Side::new(TokioIo::new(client), &self.flow, &self.flow.to_client);
+        let mut client = Side::new(client, &self.flow, &self.flow.to_client);
         let mut upstream = Side::new(upstream, &self.flow, &self.flow.from_client);
         let end = {
             let copying = pin!(copy_bidirectional_with_sizes(

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use prometheus::Histogram;
 
@@ -20,7 +21,7 @@ use super::request_id::RequestId;
 use super::upstream::Servers;
 use super::verified::{RecentTokens, VerifiedTokens};
 use crate::net::{DrainWatcher, Limits, MemoryPressure, Timeouts};
-use crate::policy::{ApiId, Permit, Requirement};
+use crate::policy::{ApiId, Permit, Requirement, RouteId};
 use crate::snapshot::handoff::Reader;
 use crate::snapshot::{Endpoint, Revocations, Server, Snapshot};
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics, Stage};
@@ -123,7 +124,7 @@ pub struct Worker {
     pools: RefCell<HashMap<Endpoint, Rc<ServerPool>>>,
     pub(super) deadlines: Rc<Deadlines>,
     pub(super) recent: RecentTokens,
-    /// For what hyper no longer watches.
+    /// For what its connection no longer watches.
     pub(super) drain: DrainWatcher,
     /// First half of the ids of this worker's requests.
     id_prefix: u64,
@@ -182,6 +183,13 @@ impl Worker {
         ));
         self.view.replace(Rc::clone(&view));
         view
+    }
+
+    /// How long a stream of a route may be silent.
+    pub(super) fn stream_idle(&self, view: &View, route: RouteId) -> Duration {
+        let route = view.snapshot.table.route(route);
+        let own = route.and_then(|route| route.idle_timeout);
+        own.unwrap_or(self.shared.settings.timeouts.stream_idle)
     }
 
     /// An id that no other request of this process has.

@@ -1,8 +1,7 @@
 //! Interim answers to a request (RFC 9110 section 15.2), such as 103: heads that go to the client before the response.
 //!
-//! hyper's server has no words for them but `100 Continue`. In HTTP/1.1 they are queued here by the service while it
-//! works on the request, and `watched` writes them where a message may begin: when hyper has written all that it had and
-//! the response has not begun, for which `connection` keeps the service waiting meanwhile. A client of HTTP/2 gets none:
+//! In HTTP/1.1 they are queued here by the service while it works on the request, and `watched` writes them where a message
+//! may begin: when all that was to be written has been and the response has not begun, for which `connection` keeps the service waiting meanwhile. A client of HTTP/2 gets none:
 //! its frames are hyper's alone.
 
 use std::io;
@@ -38,7 +37,7 @@ impl InterimAnswers {
 
     /// Sends one to the client before anything else. Only the future of the request that is being answered may call it,
     /// only for a client of HTTP/1.1, and it has to wake its task: it is polled again once all is written. `status` is
-    /// informational, and neither 100, which is hyper's, nor 101, which is a response.
+    /// informational, and neither 100, which is `http1`'s, nor 101, which is a response.
     pub fn send(&self, status: StatusCode, fields: &HeaderMap) {
         self.0.interim.push(status, fields);
     }

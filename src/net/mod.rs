@@ -11,6 +11,7 @@ mod interim;
 mod activity;
 mod streams;
 mod watched;
+pub(crate) mod http1;
 mod connection;
 mod proxy_protocol;
 mod tls;
@@ -26,6 +27,7 @@ pub use connector::{
 };
 pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
+pub use http1::{ClientBody, ClientBodyError, Fault as Http1Fault, Http1Body, OnUpgrade, Upgraded};
 pub use interim::InterimAnswers;
 pub use listener::{BoundListener, ClientSocket, accept_from_proxies, accept_loop};
 pub use open_files::{connections_for, raise_open_files};

@@ -1,8 +1,8 @@
-//! The stream of a client's connection, as hyper gets it: it notes down what happens on it.
+//! The stream of a client's connection, as whoever speaks HTTP on it gets it: it notes down what happens on it.
 //!
 //! `connection` makes one for each connection. It gives back what was read to tell the protocol, ends the conversation
-//! with a client that floods it, and writes what hyper's server has no words for: interim answers. It must never change a
-//! byte of what hyper reads or writes.
+//! with a client that floods it, and writes interim answers. It must never change a byte of what is read or written through
+//! it.
 
 use std::io;
 use std::pin::Pin;
@@ -162,8 +162,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WatchedStream<T> {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.activity.interim.is_waiting() {
-            // hyper flushes when it has written all that it had, and never in the middle of a message: what came before
-            // is whole, and nothing of the response has begun.
+            // `http1` flushes while it waits for a response, and has written all that it had: what came before is whole,
+            // and nothing of the response has begun.
             ready!(this.write_interim(cx))?;
         }
         Pin::new(&mut this.stream).poll_flush(cx)

@@ -23,6 +23,7 @@ use super::service::WatchedService;
 use super::{ConnectionEnd, Patience, SILENCE};
 use crate::net::DrainWatcher;
 use crate::net::activity::{Activity, Overdue};
+use crate::net::http1::{Fault, Served};
 use crate::net::streams::{StreamExecutor, Streams, Terms};
 use crate::net::watched::WatchedStream;
 
@@ -100,7 +101,7 @@ impl<'a> Drive<'a> {
         loop {
             // First, so that a request that has arrived is seen before the connection is asked to end.
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(ended.map_or_else(ConnectionEnd::Failed, |()| ConnectionEnd::Closed));
+                return Poll::Ready(ended.map_or_else(Into::into, |()| ConnectionEnd::Closed));
             }
             if self.drain.is_draining() && self.leaves_for_the_drain() {
                 connection.as_mut().finish();
@@ -234,19 +235,23 @@ impl<'a> Drive<'a> {
     }
 }
 
-/// What `Drive` needs of hyper's two kinds of connection.
-pub(super) trait Connection: Future<Output = Result<(), hyper::Error>> {
+/// What `Drive` needs of a connection: of hyper's two kinds, and of ours.
+pub(super) trait Connection: Future<Output = Result<(), Self::Error>> {
+    type Error: Into<ConnectionEnd>;
+
     /// Ends after the requests that have begun.
     fn finish(self: Pin<&mut Self>);
 }
 
-impl<T, S, B> Connection for http1::UpgradeableConnection<TokioIo<WatchedStream<T>>, WatchedService<S>>
+impl<T, S, B> Connection for http1::Connection<TokioIo<WatchedStream<T>>, WatchedService<S>>
 where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     B: Body + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    type Error = hyper::Error;
+
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
     }
@@ -261,8 +266,18 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    type Error = hyper::Error;
+
     fn finish(self: Pin<&mut Self>) {
         self.graceful_shutdown();
+    }
+}
+
+impl<F: Future<Output = Result<(), Fault>>> Connection for Served<F> {
+    type Error = Fault;
+
+    fn finish(self: Pin<&mut Self>) {
+        self.leave();
     }
 }
 

@@ -1,10 +1,11 @@
 //! Serves HTTP on one client connection.
 //!
 //! Every listener (gateway, admin, authority) comes through here, so that none has weaker limits than another. It
-//! tells the protocol, gives hyper explicit limits (hyper's own defaults let a client wait for ever before its first
+//! tells the protocol, gives HTTP/1.1 of the data path to `http1` and all else to hyper, with explicit limits (hyper's own defaults let a client wait for ever before its first
 //! byte, send 300 KB of headers, or keep a connection open without a request), and drains. It must never look at what
 //! a request says: that is the service's work.
 
+mod begun;
 mod drive;
 mod service;
 
@@ -13,20 +14,21 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::time::{Instant, timeout_at};
+use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::net::activity::{Activity, Overdue, Phase, Share};
-use crate::net::frames::Frames;
-use crate::net::streams::{StreamExecutor, Streams};
-use crate::net::watched::{ReadBefore, WatchedStream};
+use crate::net::activity::{Overdue, Share};
+use crate::net::http1::{self, ClientBody, ClientStream, Fault, HeadBounds};
+use crate::net::streams::StreamExecutor;
+use crate::net::watched::WatchedStream;
 use crate::net::{DrainWatcher, InterimAnswers, Limits, Timeouts};
+use begun::{Begun, OverHttp2};
 use drive::Drive;
 use service::WatchedService;
 
@@ -44,7 +46,10 @@ pub enum Protocol {
 /// hyper with every limit set, made once per listener.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
-    http1: http1::Builder,
+    /// hyper's.
+    http1: hyper::server::conn::http1::Builder,
+    /// Ours.
+    head: HeadBounds,
     http2: Http2Limits,
     patience: Patience,
     share: Share,
@@ -79,6 +84,9 @@ pub enum ConnectionEnd {
     /// The client broke the protocol, or the connection broke.
     #[error("{0}")]
     Failed(#[from] hyper::Error),
+    /// The same in HTTP/1.1 on the data path.
+    #[error("{0}")]
+    Fault(#[from] Fault),
     /// The connection broke before a protocol was known.
     #[error("{0}")]
     Broken(#[from] io::Error),
@@ -116,8 +124,11 @@ impl ConnectionEnd {
             Self::Failed(error) if error.is_parse_too_large() => "too_large",
             Self::Failed(error) if error.is_parse() => "malformed",
             Self::Failed(error) if error.is_incomplete_message() => "incomplete",
+            Self::Fault(Fault::TooLarge | Fault::UriTooLong) => "too_large",
+            Self::Fault(Fault::Malformed | Fault::Version) => "malformed",
+            Self::Fault(Fault::Incomplete) => "incomplete",
             Self::Flood => "flood",
-            Self::Failed(_) | Self::Broken(_) => "broken",
+            Self::Failed(_) | Self::Fault(Fault::Answer | Fault::Io(_)) | Self::Broken(_) => "broken",
         })
     }
 }
@@ -127,6 +138,10 @@ impl ConnectionSettings {
     pub fn new(limits: &Limits, timeouts: &Timeouts) -> Self {
         Self {
             http1: http1_builder(limits),
+            head: HeadBounds {
+                bytes: longest_head(limits),
+                fields: limits.headers,
+            },
             http2: Http2Limits::new(limits),
             share: Share {
                 requests: limits.requests_per_connection,
@@ -143,12 +158,11 @@ impl ConnectionSettings {
     }
 }
 
-/// Serves until the connection ends, the client takes too long, or a drain is over.
+/// Serves with hyper until the connection ends, the client takes too long, or a drain is over.
 ///
-/// Runs on a `LocalSet` or a `LocalRuntime` where the protocol may be HTTP/2. Upgrades work; a tunnel goes on counting
-/// for the drain, but whoever runs it must end it.
+/// Runs on a `LocalSet` or a `LocalRuntime` where the protocol may be HTTP/2.
 pub async fn serve_connection<T, S, B>(
-    stream: T,
+    mut stream: T,
     protocol: Protocol,
     settings: &ConnectionSettings,
     service: S,
@@ -162,10 +176,34 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    serve_client(stream, protocol, settings, |_| service, drain).await
+    let begun = match Begun::listen(&mut stream, protocol, settings, &drain).await {
+        Ok(begun) => begun,
+        Err(end) => return end,
+    };
+    if begun.is_http2 {
+        return begun.serve_http2(stream, settings, service, &drain).await;
+    }
+    let Begun {
+        activity,
+        read_before,
+        ..
+    } = begun;
+    let io = TokioIo::new(WatchedStream::new(
+        stream,
+        read_before,
+        Arc::clone(&activity),
+        None,
+    ));
+    let service = WatchedService::new(service, Arc::clone(&activity), None);
+    let connection = settings.http1.serve_connection(io, service);
+    Drive::new(&activity, settings.patience, &drain, None)
+        .run(connection)
+        .await
 }
 
-/// The same for a service that may send interim answers; where there are none, in HTTP/2, it is made without.
+/// The same for the data path: HTTP/1.1 is spoken in our own words, and there the service may send interim answers; where
+/// there are none, in HTTP/2, it is made without. A connection may become a tunnel, which goes on counting for the drain;
+/// whoever runs it must end it.
 pub async fn serve_client<T, S, B>(
     mut stream: T,
     protocol: Protocol,
@@ -175,86 +213,45 @@ pub async fn serve_client<T, S, B>(
 ) -> ConnectionEnd
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + 'static,
+    S: Service<Request<ClientBody>, Response = Response<B>, Error = Infallible> + 'static,
     S::Future: 'static,
-    B: Body + 'static,
-    B::Data: Send,
+    B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let accepted = Instant::now();
-    let activity = Activity::new(accepted, drain.enter(), settings.share);
-    let mut read_before = ReadBefore::default();
-    let mut is_http2 = false;
-    if protocol != Protocol::Http1 {
-        let sniffing = read_preface(&mut stream, &mut read_before);
-        let sniffed = tokio::select! {
-            sniffed = timeout_at(accepted + settings.patience.first_byte, sniffing) => sniffed,
-            () = silent_for_a_while(&drain) => return ConnectionEnd::Closed,
-        };
-        match sniffed {
-            Ok(Ok(found)) => is_http2 = found,
-            Ok(Err(error)) => return ConnectionEnd::Broken(error),
-            Err(_) => return ConnectionEnd::TimedOut(Overdue::FirstByte),
-        }
-        if read_before.end == 0 || (protocol == Protocol::Http2 && !is_http2) {
-            return ConnectionEnd::Closed;
-        }
-        activity.enter(if is_http2 { Phase::IdleFrames } else { Phase::Head });
+    let begun = match Begun::listen(&mut stream, protocol, settings, &drain).await {
+        Ok(begun) => begun,
+        Err(end) => return end,
+    };
+    if begun.is_http2 {
+        let service = OverHttp2(make_service(None));
+        // In a box: the larger of the two must not be the size of both.
+        return Box::pin(begun.serve_http2(stream, settings, service, &drain)).await;
     }
-
-    let streams = is_http2.then(Arc::<Streams>::default);
-    let frames = is_http2.then(|| Frames::new(PREFACE.len() - read_before.end, settings.http2.resets));
-    let io = TokioIo::new(WatchedStream::new(
-        stream,
+    let Begun {
+        activity,
         read_before,
-        Arc::clone(&activity),
-        frames,
-    ));
-    let interim = (!is_http2).then(|| InterimAnswers::of(&activity));
-    let service = WatchedService::new(make_service(interim), Arc::clone(&activity), streams.clone());
-    let drive = Drive::new(&activity, settings.patience, &drain, streams.as_deref());
-    match &streams {
-        Some(streams) => {
-            let executor = StreamExecutor(Arc::clone(streams));
-            drive
-                .run(settings.http2.builder(executor).serve_connection(io, service))
-                .await
-        }
-        None => {
-            let connection = settings.http1.serve_connection(io, service).with_upgrades();
-            drive.run(connection).await
-        }
-    }
+        ..
+    } = begun;
+    let interim = Some(InterimAnswers::of(&activity));
+    let stream: Box<dyn ClientStream> = Box::new(stream);
+    let stream = WatchedStream::new(stream, read_before, Arc::clone(&activity), None);
+    let service = WatchedService::new(make_service(interim), Arc::clone(&activity), None);
+    let connection = http1::serve(stream, settings.head, service);
+    Drive::new(&activity, settings.patience, &drain, None)
+        .run(connection)
+        .await
 }
 
-/// Ends when a client that says nothing has been waited for long enough in a drain.
-async fn silent_for_a_while(drain: &DrainWatcher) {
-    drain.begun().await;
-    tokio::time::sleep(SILENCE).await;
-}
-
-/// Reads until the bytes are the HTTP/2 preface, or cannot become it. An end of the stream is no preface.
-async fn read_preface(stream: &mut (impl AsyncRead + Unpin), read: &mut ReadBefore) -> io::Result<bool> {
-    loop {
-        let Some(rest) = read.bytes.get_mut(read.end..) else {
-            return Ok(true);
-        };
-        if rest.is_empty() {
-            return Ok(true);
-        }
-        let count = stream.read(rest).await?;
-        read.end += count;
-        if count == 0 || !PREFACE.starts_with(read.unread()) {
-            return Ok(false);
-        }
-    }
-}
-
-fn http1_builder(limits: &Limits) -> http1::Builder {
-    // Half as much again as both may be: what is over a limit of ours is refused by `gateway`, which says what and why.
+/// Half as much again as line and fields may have: what is over a limit of ours is refused by `gateway`, which says what
+/// and why.
+fn longest_head(limits: &Limits) -> usize {
     let both = limits.header_bytes.saturating_add(limits.uri_bytes);
-    let head = both.saturating_add(both / 2).max(SMALLEST_BUFFER);
-    let mut builder = http1::Builder::new();
+    both.saturating_add(both / 2).max(SMALLEST_BUFFER)
+}
+
+fn http1_builder(limits: &Limits) -> hyper::server::conn::http1::Builder {
+    let head = longest_head(limits);
+    let mut builder = hyper::server::conn::http1::Builder::new();
     builder
         .timer(TokioTimer::new())
         // `Activity` keeps this time, and the idle time that hyper does not tell from it.

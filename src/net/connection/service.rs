@@ -13,7 +13,6 @@ use bytes::Buf;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::service::Service;
 use pin_project_lite::pin_project;
 
@@ -39,15 +38,15 @@ impl<S> WatchedService<S> {
     }
 }
 
-impl<S, B> Service<Request<Incoming>> for WatchedService<S>
+impl<S, R, B> Service<Request<R>> for WatchedService<S>
 where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S: Service<Request<R>, Response = Response<B>, Error = Infallible>,
 {
     type Response = Response<WatchedBody<B>>;
     type Error = Infallible;
     type Future = WatchedResponse<S::Future>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<R>) -> Self::Future {
         let active = Some(ActiveRequest::begin(&self.activity));
         let is_http1 = request.version() <= Version::HTTP_11;
         WatchedResponse {

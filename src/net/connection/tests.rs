@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Empty, Full};
-use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -37,7 +36,14 @@ const PATIENCE: Timeouts = Timeouts {
 
 type Ended = tokio::sync::mpsc::UnboundedReceiver<String>;
 
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// Whose HTTP/1.1 it is.
+#[derive(Clone, Copy, Debug)]
+enum By {
+    Hyper,
+    Us,
+}
+
+async fn answer<B: Body>(request: Request<B>) -> Result<Response<Full<Bytes>>, Infallible> {
     let slow = request.uri().path() == "/slow";
     let large = request.uri().path() == "/large";
     let body = request
@@ -57,7 +63,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     Ok(Response::new(Full::new(body)))
 }
 
-async fn serve(protocol: Protocol) -> (SocketAddr, DrainTrigger, Ended) {
+async fn serve(by: By, protocol: Protocol) -> (SocketAddr, DrainTrigger, Ended) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (trigger, watcher) = drain();
@@ -70,11 +76,25 @@ async fn serve(protocol: Protocol) -> (SocketAddr, DrainTrigger, Ended) {
             tokio::task::spawn_local(async move {
                 // Not Send, as the services of the gateway are.
                 let calls = Rc::new(Cell::new(0));
-                let service = service_fn(move |request| {
-                    calls.set(calls.get() + 1);
-                    answer(request)
-                });
-                let end = serve_connection(stream, protocol, &settings, service, watcher).await;
+                let count = move || calls.set(calls.get() + 1);
+                let end = match by {
+                    By::Hyper => {
+                        let service = service_fn(move |request| {
+                            count();
+                            answer(request)
+                        });
+                        serve_connection(stream, protocol, &settings, service, watcher).await
+                    }
+                    By::Us => {
+                        let service = |_interim| {
+                            service_fn(move |request| {
+                                count();
+                                answer(request)
+                            })
+                        };
+                        serve_client(stream, protocol, &settings, service, watcher).await
+                    }
+                };
                 let _ = tell.send(end.to_string());
             });
         }
@@ -89,6 +109,12 @@ fn local<F: Future>(test: F) -> F::Output {
         .unwrap();
     let test: Pin<Box<dyn Future<Output = F::Output> + '_>> = Box::pin(test);
     LocalSet::new().block_on(&runtime, test)
+}
+
+fn both(test: impl AsyncFn(By)) {
+    for by in [By::Hyper, By::Us] {
+        local(test(by));
+    }
 }
 
 /// Reads until the server closes; `None` when it did not within two seconds.
@@ -114,8 +140,8 @@ async fn closed_within(stream: &mut TcpStream, from: u64, to: u64) {
 #[test]
 fn a_silent_client_is_closed() {
     for protocol in [Protocol::Http1, Protocol::Http1OrHttp2Cleartext] {
-        local(async {
-            let (address, _trigger, mut ended) = serve(protocol).await;
+        both(async |by| {
+            let (address, _trigger, mut ended) = serve(by, protocol).await;
             let mut stream = TcpStream::connect(address).await.unwrap();
             closed_within(&mut stream, 150, 1_500).await;
             assert!(ended.recv().await.unwrap().contains("FirstByte"));
@@ -125,8 +151,8 @@ fn a_silent_client_is_closed() {
 
 #[test]
 fn a_partial_preface_is_closed() {
-    local(async {
-        let (address, _trigger, mut ended) = serve(Protocol::Http1OrHttp2Cleartext).await;
+    both(async |by| {
+        let (address, _trigger, mut ended) = serve(by, Protocol::Http1OrHttp2Cleartext).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"PRI * HT").await.unwrap();
         closed_within(&mut stream, 150, 1_500).await;
@@ -137,8 +163,8 @@ fn a_partial_preface_is_closed() {
 #[test]
 fn a_dribbled_head_is_closed() {
     for protocol in [Protocol::Http1, Protocol::Http1OrHttp2Cleartext] {
-        local(async {
-            let (address, _trigger, mut ended) = serve(protocol).await;
+        both(async |by| {
+            let (address, _trigger, mut ended) = serve(by, protocol).await;
             let (mut read, mut write) = TcpStream::connect(address).await.unwrap().into_split();
             let begin = Instant::now();
             let dribble = tokio::task::spawn_local(async move {
@@ -166,8 +192,8 @@ fn a_dribbled_head_is_closed() {
 #[test]
 fn an_idle_connection_is_closed_later_than_a_silent_one() {
     for protocol in [Protocol::Http1, Protocol::Http1OrHttp2Cleartext] {
-        local(async {
-            let (address, _trigger, mut ended) = serve(protocol).await;
+        both(async |by| {
+            let (address, _trigger, mut ended) = serve(by, protocol).await;
             let mut stream = TcpStream::connect(address).await.unwrap();
             for _ in 0..3 {
                 stream
@@ -191,8 +217,8 @@ fn an_idle_connection_is_closed_later_than_a_silent_one() {
 
 #[test]
 fn a_request_may_take_longer_than_every_wait_for_the_client() {
-    local(async {
-        let (address, _trigger, _ended) = serve(Protocol::Http1).await;
+    both(async |by| {
+        let (address, _trigger, _ended) = serve(by, Protocol::Http1).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream
             .write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -209,8 +235,8 @@ fn a_request_may_take_longer_than_every_wait_for_the_client() {
 
 #[test]
 fn a_client_that_does_not_read_is_closed() {
-    local(async {
-        let (address, _trigger, mut ended) = serve(Protocol::Http1).await;
+    both(async |by| {
+        let (address, _trigger, mut ended) = serve(by, Protocol::Http1).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream
             .write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -226,8 +252,8 @@ fn a_client_that_does_not_read_is_closed() {
 
 #[test]
 fn too_large_a_head_is_431() {
-    local(async {
-        let (address, _trigger, _ended) = serve(Protocol::Http1).await;
+    both(async |by| {
+        let (address, _trigger, _ended) = serve(by, Protocol::Http1).await;
         let many = "X-A: b\r\n".repeat(101);
         let long = format!("X-A: {}\r\n", "b".repeat(61 << 10));
         for headers in [many, long] {
@@ -242,8 +268,8 @@ fn too_large_a_head_is_431() {
 
 #[test]
 fn http2_only_where_the_listener_has_it() {
-    local(async {
-        let (address, _trigger, _ended) = serve(Protocol::Http1).await;
+    both(async |by| {
+        let (address, _trigger, _ended) = serve(by, Protocol::Http1).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(PREFACE).await.unwrap();
         // An HTTP/2 server would answer with SETTINGS.
@@ -254,8 +280,8 @@ fn http2_only_where_the_listener_has_it() {
 
 #[test]
 fn http2_serves_says_goodbye_when_idle_and_drains() {
-    local(async {
-        let (address, trigger, mut ended) = serve(Protocol::Http1OrHttp2Cleartext).await;
+    both(async |by| {
+        let (address, trigger, mut ended) = serve(by, Protocol::Http1OrHttp2Cleartext).await;
         let connect = async || {
             let stream = TcpStream::connect(address).await.unwrap();
             let (sender, connection) =
@@ -300,8 +326,8 @@ fn http2_serves_says_goodbye_when_idle_and_drains() {
 
 #[test]
 fn a_drain_lets_a_request_end_and_closes_idle_connections_at_once() {
-    local(async {
-        let (address, trigger, _ended) = serve(Protocol::Http1).await;
+    both(async |by| {
+        let (address, trigger, _ended) = serve(by, Protocol::Http1).await;
         let mut idle = TcpStream::connect(address).await.unwrap();
         idle.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             .await
@@ -331,8 +357,8 @@ fn a_drain_lets_a_request_end_and_closes_idle_connections_at_once() {
 #[test]
 fn a_first_request_that_was_on_the_way_is_answered_in_a_drain() {
     for protocol in [Protocol::Http1, Protocol::Http1OrHttp2Cleartext] {
-        local(async {
-            let (address, trigger, _ended) = serve(protocol).await;
+        both(async |by| {
+            let (address, trigger, _ended) = serve(by, protocol).await;
             let mut late = TcpStream::connect(address).await.unwrap();
             let mut silent = TcpStream::connect(address).await.unwrap();
             // Until both are being served.
@@ -357,8 +383,8 @@ fn a_first_request_that_was_on_the_way_is_answered_in_a_drain() {
 
 #[test]
 fn a_drain_cuts_at_its_deadline() {
-    local(async {
-        let (address, trigger, mut ended) = serve(Protocol::Http1).await;
+    both(async |by| {
+        let (address, trigger, mut ended) = serve(by, Protocol::Http1).await;
         let mut busy = TcpStream::connect(address).await.unwrap();
         busy.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
             .await
@@ -378,24 +404,26 @@ fn an_upgraded_connection_goes_on_counting() {
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
         let settings = ConnectionSettings::new(&Limits::default(), &PATIENCE);
-        let service = service_fn(|mut request: Request<Incoming>| async move {
-            let upgrade = hyper::upgrade::on(&mut request);
-            tokio::task::spawn_local(async move {
-                let mut tunnel = TokioIo::new(upgrade.await.unwrap());
-                let mut bytes = [0; 4];
-                tunnel.read_exact(&mut bytes).await.unwrap();
-                tunnel.write_all(&bytes).await.unwrap();
-                // Until the client closes.
-                let _ = tunnel.read(&mut bytes).await;
-            });
-            let response = Response::builder()
-                .status(101)
-                .header("upgrade", "echo")
-                .header("connection", "upgrade");
-            Ok::<_, Infallible>(response.body(Empty::<Bytes>::new()).unwrap())
-        });
+        let service = |_interim| {
+            service_fn(|request: Request<ClientBody>| async move {
+                let upgrade = request.body().on_upgrade().unwrap();
+                tokio::task::spawn_local(async move {
+                    let mut tunnel = upgrade.await.unwrap();
+                    let mut bytes = [0; 4];
+                    tunnel.read_exact(&mut bytes).await.unwrap();
+                    tunnel.write_all(&bytes).await.unwrap();
+                    // Until the client closes.
+                    let _ = tunnel.read(&mut bytes).await;
+                });
+                let response = Response::builder()
+                    .status(101)
+                    .header("upgrade", "echo")
+                    .header("connection", "upgrade");
+                Ok::<_, Infallible>(response.body(Empty::<Bytes>::new()).unwrap())
+            })
+        };
         let serving = async {
-            serve_connection(stream, Protocol::Http1, &settings, service, watcher).await;
+            serve_client(stream, Protocol::Http1, &settings, service, watcher).await;
             assert_eq!(trigger.in_flight(), 1);
         };
         let asking = async {
@@ -418,8 +446,8 @@ fn an_upgraded_connection_goes_on_counting() {
 
 #[test]
 fn an_http2_client_that_ignores_the_goodbye_is_cut() {
-    local(async {
-        let (address, _trigger, mut ended) = serve(Protocol::Http1OrHttp2Cleartext).await;
+    both(async |by| {
+        let (address, _trigger, mut ended) = serve(by, Protocol::Http1OrHttp2Cleartext).await;
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(PREFACE).await.unwrap();
         // SETTINGS, empty; it acknowledges nothing.

@@ -4,7 +4,6 @@
 //! connection may be used again only after a response that ended exactly and a request that was sent whole. Where one
 //! task cannot do for both directions, an upload that goes on beside its response, the upload gets a task of its own.
 
-mod chunked;
 mod request;
 mod response;
 mod wire;

@@ -3,33 +3,19 @@
 //! The connection calls it. What says how long the body is, is said here and nowhere else: whatever the head has of that
 //! is left out.
 
-use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use bytes::{Buf as _, Bytes};
-use http::header::{CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame};
-use tokio::io::AsyncWrite as _;
 
 use super::Broken;
 use crate::gateway::outgoing::Outgoing;
 use crate::gateway::request_body::RequestBody;
-use crate::net::UpstreamStream;
-
-/// A part of a body that is larger is written from where it is.
-const LARGE: usize = 8 << 10;
-
-/// What is to be written, in order: bytes of ours, then a part of a body.
-#[derive(Debug, Default)]
-pub(super) struct Output {
-    pub(super) bytes: Vec<u8>,
-    /// So many of them are written.
-    written: usize,
-    part: Bytes,
-}
+use crate::net::http1::{Output, announced, write_field};
 
 /// What is left of the body of a request.
 #[derive(Debug)]
@@ -53,67 +39,6 @@ enum Framing {
     Length(u64),
     /// With the trailers that the head has announced.
     Chunked(Vec<HeaderName>),
-}
-
-impl Output {
-    /// Whether there is enough to be written before more is fetched.
-    fn is_full(&self) -> bool {
-        self.bytes.len() >= LARGE || !self.part.is_empty()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.part.is_empty()
-    }
-
-    /// Whether nothing has been written of what there is.
-    pub(super) fn is_whole(&self) -> bool {
-        self.written == 0
-    }
-
-    /// Lets go of much room.
-    pub(super) fn rest(&mut self) {
-        if self.bytes.capacity() > 2 * LARGE {
-            self.bytes = Vec::new();
-        }
-    }
-
-    fn push(&mut self, part: Bytes) {
-        if part.len() < LARGE {
-            self.bytes.extend_from_slice(&part);
-        } else {
-            self.part = part;
-        }
-    }
-
-    /// Writes all of it.
-    pub(super) fn poll_write(
-        &mut self,
-        stream: &mut UpstreamStream,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<()>> {
-        while !self.is_empty() {
-            let bytes = self.bytes.get(self.written..).unwrap_or_default();
-            let stream = Pin::new(&mut *stream);
-            let count = match (bytes, &*self.part) {
-                ([], part) => ready!(stream.poll_write(cx, part))?,
-                (bytes, []) => ready!(stream.poll_write(cx, bytes))?,
-                (bytes, part) => {
-                    ready!(stream.poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(part)]))?
-                }
-            };
-            if count == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
-            let of_bytes = count.min(bytes.len());
-            self.written += of_bytes;
-            self.part.advance(count - of_bytes);
-            if self.written == self.bytes.len() {
-                self.bytes.clear();
-                self.written = 0;
-            }
-        }
-        Pin::new(stream).poll_flush(cx)
-    }
 }
 
 /// Writes the head.
@@ -141,13 +66,6 @@ pub(super) fn write_head(request: &Outgoing, bytes: &mut Vec<u8>) {
         Some(length) => bytes.extend_from_slice(format!("content-length: {length}\r\n").as_bytes()),
         None => write_field("transfer-encoding", b"chunked", bytes),
     }
-    bytes.extend_from_slice(b"\r\n");
-}
-
-fn write_field(name: &str, value: &[u8], bytes: &mut Vec<u8>) {
-    bytes.extend_from_slice(name.as_bytes());
-    bytes.extend_from_slice(b": ");
-    bytes.extend_from_slice(value);
     bytes.extend_from_slice(b"\r\n");
 }
 
@@ -243,15 +161,4 @@ impl Going {
             }
         }
     }
-}
-
-/// The trailers that a head announces (RFC 9110 section 6.6.2).
-fn announced(fields: &HeaderMap) -> Vec<HeaderName> {
-    fields
-        .get_all(TRAILER)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| HeaderName::try_from(name.trim()).ok())
-        .collect()
 }

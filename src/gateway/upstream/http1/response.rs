@@ -7,15 +7,16 @@ use std::mem::MaybeUninit;
 
 use bytes::BytesMut;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, Response, StatusCode};
 use hyper::ext::ReasonPhrase;
 
 use super::Broken;
-use super::chunked::Chunked;
 use crate::gateway::headers;
+use crate::net::http1::{BadField, Chunked, Room, names_option, number};
 
 /// The longest head.
 const MAX_HEAD: usize = 64 << 10;
+const MAX_TRAILERS: usize = 16 << 10;
 const MAX_FIELDS: usize = 100;
 
 /// What the input begins with.
@@ -48,21 +49,6 @@ pub(super) enum Framing {
     Switched,
 }
 
-/// Where the name and the value of a field are in a head.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    name: (usize, usize),
-    value: (usize, usize),
-}
-
-/// Room that is used again for each head of a connection.
-#[derive(Debug, Default)]
-pub(super) struct Room {
-    /// Empty: that of a request which has gone becomes that of its response.
-    pub(super) fields: HeaderMap,
-    places: Vec<Place>,
-}
-
 /// Takes a head off the input; `None` where more has to be read first. `is_of_head`: the request was `HEAD`.
 pub(super) fn read(input: &mut BytesMut, room: &mut Room, is_of_head: bool) -> Result<Option<Head>, Broken> {
     let mut parsed = httparse::Response::new(&mut []);
@@ -80,29 +66,10 @@ pub(super) fn read(input: &mut BytesMut, room: &mut Room, is_of_head: bool) -> R
         .reason
         .filter(|phrase| !phrase.is_empty() && status.canonical_reason() != Some(phrase))
         .and_then(|phrase| ReasonPhrase::try_from(phrase.as_bytes()).ok());
-    // The values share the bytes that they came in, so first it is noted where they are.
-    let begin = input.as_ptr().addr();
-    let place = |part: &[u8]| {
-        let start = part.as_ptr().addr() - begin;
-        (start, start + part.len())
-    };
-    room.places.clear();
-    room.places.extend(parsed.headers.iter().map(|field| Place {
-        name: place(field.name.as_bytes()),
-        value: place(field.value),
-    }));
+    room.note(input, parsed.headers);
     let head = input.split_to(length).freeze();
-    let mut fields = std::mem::take(&mut room.fields);
-    fields.reserve(room.places.len());
     let mut said = Said::default();
-    for Place { name, value } in &room.places {
-        let name = head.get(name.0..name.1).unwrap_or_default();
-        let name = HeaderName::from_bytes(name).map_err(|_invalid| Broken::Head)?;
-        let value =
-            HeaderValue::from_maybe_shared(head.slice(value.0..value.1)).map_err(|_invalid| Broken::Head)?;
-        said.note(&name, value.as_bytes())?;
-        fields.append(name, value);
-    }
+    let mut fields = room.take(&head, |name, value| said.note(name, value))?;
     match status.as_u16() {
         // The client's expectation is the gateway's own matter, and the upstream never sees it.
         100 => return Ok(Some(Head::Continue)),
@@ -130,6 +97,12 @@ pub(super) fn read(input: &mut BytesMut, room: &mut Room, is_of_head: bool) -> R
     })))
 }
 
+impl From<BadField> for Broken {
+    fn from(BadField: BadField) -> Self {
+        Self::Head
+    }
+}
+
 /// What the fields say of the message itself.
 #[derive(Debug, Default)]
 struct Said {
@@ -154,8 +127,7 @@ impl Said {
             }
             self.is_chunked = true;
         } else if *name == CONNECTION {
-            let mut options = value.split(|byte| *byte == b',');
-            self.closes |= options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
+            self.closes |= names_option(value, "close");
         }
         Ok(())
     }
@@ -170,20 +142,10 @@ impl Said {
             StatusCode::SWITCHING_PROTOCOLS => Framing::Switched,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Framing::Length(0),
             _ if is_of_head => Framing::Length(0),
-            _ if self.is_chunked => Framing::Chunked(Chunked::new()),
+            _ if self.is_chunked => Framing::Chunked(Chunked::new(MAX_TRAILERS)),
             _ => self.length.map_or(Framing::Close, Framing::Length),
         })
     }
-}
-
-/// Nothing but digits, and not too many.
-fn number(digits: &[u8]) -> Option<u64> {
-    let is_number = !digits.is_empty() && digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit);
-    is_number.then(|| {
-        digits
-            .iter()
-            .fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
-    })
 }
 
 #[cfg(test)]

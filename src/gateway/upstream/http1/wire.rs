@@ -11,13 +11,13 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
 
 use super::Broken;
-use super::chunked::{BadChunk, Chunked, Part};
-use super::request::{Output, Upload, write_head};
-use super::response::{self, Final, Framing, Head, Room};
+use super::request::{Upload, write_head};
+use super::response::{self, Final, Framing, Head};
 use crate::gateway::client;
 use crate::gateway::outgoing::Outgoing;
 use crate::gateway::request_body::RequestBody;
 use crate::net::UpstreamStream;
+use crate::net::http1::{BadChunk, Chunked, Output, Part, Room};
 
 /// Read at once, at first; and once a read has filled that.
 const READ: usize = 8 << 10;
@@ -163,9 +163,8 @@ impl Wire {
                 return Err(request);
             }
         }
-        let (upload, mut fields) = Upload::of(*request);
-        fields.clear();
-        self.room.fields = fields;
+        let (upload, fields) = Upload::of(*request);
+        self.room.keep(fields);
         self.upload = upload;
         self.download = Download::Head(is_of_head);
         self.is_busy = false;

@@ -1,4 +1,4 @@
-//! The chunked coding of a response body, taken off (RFC 9112 section 7.1). Pure: bytes in, parts out.
+//! The chunked coding of a body, taken off (RFC 9112 section 7.1). Pure: bytes in, parts out.
 //!
 //! Stricter than the RFC lets a recipient be: lines end with CRLF, and a size has no more digits than a length can have.
 
@@ -9,14 +9,15 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const MAX_LINE: usize = 4 << 10;
 /// All extensions of one body, in bytes: they carry nothing that anybody reads.
 const MAX_EXTENSIONS: usize = 16 << 10;
-const MAX_TRAILERS: usize = 16 << 10;
 const MAX_TRAILER_FIELDS: usize = 100;
 
 /// Where in the coding the next byte is.
 #[derive(Debug)]
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     next: Next,
     extensions: usize,
+    /// The longest trailer section, in bytes.
+    most: usize,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ enum Next {
 
 /// What comes next of a body.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Data(Bytes),
     /// The last.
     Trailers(HeaderMap),
@@ -39,18 +40,20 @@ pub(super) enum Part {
 
 /// This is not the chunked coding, or more of it than anybody needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BadChunk;
+pub(crate) struct BadChunk;
 
 impl Chunked {
-    pub(super) fn new() -> Self {
+    /// Of a body whose trailer section has at most so many bytes.
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             next: Next::Size,
             extensions: 0,
+            most,
         }
     }
 
     /// Takes the next part off the input; `None` where more has to be read first.
-    pub(super) fn take(&mut self, input: &mut BytesMut) -> Result<Option<Part>, BadChunk> {
+    pub(crate) fn take(&mut self, input: &mut BytesMut) -> Result<Option<Part>, BadChunk> {
         loop {
             match self.next {
                 Next::Size => {
@@ -86,7 +89,7 @@ impl Chunked {
                     None if input.first().is_none_or(|byte| *byte == b'\r') => return Ok(None),
                     _ => return Err(BadChunk),
                 },
-                Next::Trailers => return trailers(input),
+                Next::Trailers => return trailers(input, self.most),
             }
         }
     }
@@ -115,15 +118,15 @@ fn size(line: &[u8]) -> Result<(u64, usize), BadChunk> {
     Ok((size.ok_or(BadChunk)?, rest.len()))
 }
 
-fn trailers(input: &mut BytesMut) -> Result<Option<Part>, BadChunk> {
+fn trailers(input: &mut BytesMut, most: usize) -> Result<Option<Part>, BadChunk> {
     if input.starts_with(b"\r\n") {
         input.advance(2);
         return Ok(Some(Part::End));
     }
     let mut parsed = [httparse::EMPTY_HEADER; MAX_TRAILER_FIELDS];
     let (length, fields) = match httparse::parse_headers(input, &mut parsed) {
-        Ok(httparse::Status::Complete((length, fields))) if length <= MAX_TRAILERS => (length, fields),
-        Ok(httparse::Status::Partial) if input.len() <= MAX_TRAILERS => return Ok(None),
+        Ok(httparse::Status::Complete((length, fields))) if length <= most => (length, fields),
+        Ok(httparse::Status::Partial) if input.len() <= most => return Ok(None),
         _ => return Err(BadChunk),
     };
     let mut trailers = HeaderMap::with_capacity(fields.len());
@@ -145,7 +148,7 @@ mod tests {
 
     /// What a body in pieces of this size is taken for; `None` where it has not ended.
     fn taken(body: &[u8], piece: usize) -> Result<Option<Taken>, BadChunk> {
-        let (mut chunked, mut input, mut data) = (Chunked::new(), BytesMut::new(), Vec::new());
+        let (mut chunked, mut input, mut data) = (Chunked::new(1_000), BytesMut::new(), Vec::new());
         for piece in body.chunks(piece) {
             input.extend_from_slice(piece);
             while let Some(part) = chunked.take(&mut input)? {
@@ -258,7 +261,7 @@ mod tests {
             .concat()
             .repeat(17);
         assert_eq!(taken(&many, 100), Err(BadChunk));
-        let trailers = [&b"0\r\nx: "[..], &vec![b'x'; MAX_TRAILERS]].concat();
+        let trailers = [&b"0\r\nx: "[..], &vec![b'x'; 1_000]].concat();
         assert_eq!(taken(&trailers, 1_000), Err(BadChunk));
         let fields = [&b"0\r\n"[..], &b"a:b\r\n".repeat(MAX_TRAILER_FIELDS + 1), b"\r\n"].concat();
         assert_eq!(taken(&fields, 1_000), Err(BadChunk));

@@ -1,0 +1,89 @@
+//! Bytes on their way out of a connection, in order. It knows nothing of what they say.
+//!
+//! Both codecs of HTTP/1.1 write with it, towards clients and towards upstreams.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes};
+use tokio::io::AsyncWrite;
+
+/// A part of a body that is larger is written from where it is.
+const LARGE: usize = 8 << 10;
+
+/// What is to be written: bytes of ours, then a part of a body.
+#[derive(Debug, Default)]
+pub(crate) struct Output {
+    pub(crate) bytes: Vec<u8>,
+    /// So many of them are written.
+    written: usize,
+    part: Bytes,
+}
+
+impl Output {
+    /// Whether there is enough to be written before more is fetched.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() >= LARGE || !self.part.is_empty()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.part.is_empty()
+    }
+
+    /// Whether a large part of a body is there: nothing comes behind it.
+    pub(crate) fn has_part(&self) -> bool {
+        !self.part.is_empty()
+    }
+
+    /// Whether nothing has been written of what there is.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.written == 0
+    }
+
+    /// Lets go of much room.
+    pub(crate) fn rest(&mut self) {
+        if self.bytes.capacity() > 2 * LARGE {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Adds a part of a body; only where it is not full.
+    pub(crate) fn push(&mut self, part: Bytes) {
+        if part.len() < LARGE {
+            self.bytes.extend_from_slice(&part);
+        } else {
+            self.part = part;
+        }
+    }
+
+    /// Writes all of it.
+    pub(crate) fn poll_write(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let bytes = self.bytes.get(self.written..).unwrap_or_default();
+            let stream = Pin::new(&mut *stream);
+            let count = match (bytes, &*self.part) {
+                ([], part) => ready!(stream.poll_write(cx, part))?,
+                (bytes, []) => ready!(stream.poll_write(cx, bytes))?,
+                (bytes, part) => {
+                    ready!(stream.poll_write_vectored(cx, &[IoSlice::new(bytes), IoSlice::new(part)]))?
+                }
+            };
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            let of_bytes = count.min(bytes.len());
+            self.written += of_bytes;
+            self.part.advance(count - of_bytes);
+            if self.written == self.bytes.len() {
+                self.bytes.clear();
+                self.written = 0;
+            }
+        }
+        Pin::new(stream).poll_flush(cx)
+    }
+}
