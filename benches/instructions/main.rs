@@ -38,7 +38,7 @@ use std::process::{Command, ExitCode};
 use material::Material;
 
 /// What is counted, with the numbers of repetitions whose difference is taken.
-const CASES: [(&str, Run, u32, u32); 10] = [
+const CASES: [(&str, Run, u32, u32); 11] = [
     ("decide, cached token", decision::cached, 1_000, 11_000),
     ("decide, new RS256 token", decision::new_rs256, 50, 250),
     ("decide, new HS256 token", decision::new_hs256, 100, 1_100),
@@ -53,6 +53,8 @@ const CASES: [(&str, Run, u32, u32); 10] = [
         1_000,
         4_000,
     ),
+    // From the first to the last the cache, of 1,000 tokens, is full.
+    ("request, new HS256 token", request::new_hs256, 1_500, 4_500),
     ("request, refused", request::refused, 1_000, 4_000),
 ];
 

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use scopegate::definition::{Secret, SigningAlg, TokenDialect};
 use scopegate::snapshot::handoff::KeyMisses;
-use scopegate::snapshot::{CompileSettings, IssuerKeys, Plan, ServerAddress, Snapshot, compile};
+use scopegate::snapshot::{ClaimsOf, CompileSettings, IssuerKeys, Plan, ServerAddress, Snapshot, compile};
 use scopegate::token::{DecryptionKey, DecryptionKeys, Encryption, KeySet, Unencrypted};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,12 @@ use super::support::seal::{Recipient, Seal};
 
 /// A secret of 256 bits; nothing but the counted processes takes it.
 const SECRET: &[u8; 32] = b"0123456789abcdef0123456789abcdef";
+
+/// The file of the tokens that are new.
+const NEW_HS256: &str = "new-hs256";
+
+/// How many tokens there are of which each is sent once.
+const NEW: usize = 4_500;
 
 /// What a counted process is given.
 #[derive(Serialize, Deserialize)]
@@ -33,6 +39,9 @@ pub(crate) struct Material {
     /// `rs256` encrypted, and the key to it.
     pub(crate) sealed: String,
     decryption_key: String,
+    /// Where it was read, with the tokens that only one case needs.
+    #[serde(skip)]
+    folder: PathBuf,
 }
 
 impl Material {
@@ -47,20 +56,41 @@ impl Material {
         let hs256 = self::api(SigningAlg::HS256);
         let rs256 = api.sign(&api.header(), &claims);
         let recipient = Recipient::fixture("RSA", 0);
+        let secret = SigningKey::hmac(SECRET);
+        let new_hs256: Vec<String> = (0..NEW)
+            .map(|number| {
+                let mut claims = claims.clone();
+                claims["jti"] = format!("{number:032x}").into();
+                claims["sub"] = format!("auth0|{number:024x}").into();
+                secret.token(SigningAlg::HS256, &hs256.header(), &claims)
+            })
+            .collect();
+        std::fs::write(folder.join(NEW_HS256), new_hs256.join("\n")).unwrap();
         let material = Self {
             jwks: jwks(&[api.key().jwk(KID)]),
             sealed: recipient.seal(&Seal::new("RSA-OAEP-256", "A256GCM"), rs256.as_bytes()),
             decryption_key: recipient.pem(),
             rs256,
-            hs256: SigningKey::hmac(SECRET).token(SigningAlg::HS256, &hs256.header(), &claims),
+            hs256: secret.token(SigningAlg::HS256, &hs256.header(), &claims),
             narrow: api.sign(&api.header(), &narrow),
+            folder: PathBuf::new(),
         };
         std::fs::write(path(folder), serde_json::to_string(&material).unwrap()).unwrap();
     }
 
     /// What was made.
     pub(crate) fn read(folder: &Path) -> Self {
-        serde_json::from_str(&std::fs::read_to_string(path(folder)).unwrap()).unwrap()
+        let material = serde_json::from_str(&std::fs::read_to_string(path(folder)).unwrap()).unwrap();
+        Self {
+            folder: folder.to_owned(),
+            ..material
+        }
+    }
+
+    /// Tokens that differ from one another.
+    pub(crate) fn new_hs256(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.folder.join(NEW_HS256)).unwrap();
+        text.lines().map(str::to_owned).collect()
     }
 
     /// An API of this algorithm with a public route and two that ask for `read:items`.
@@ -104,6 +134,7 @@ impl Material {
             generation: 1,
             config_hash: Arc::from("bench"),
             max_token_bytes: MAX_BYTES,
+            claims: ClaimsOf::Requests,
         };
         compile(&plan, &HashMap::from([(ISSUER.to_owned(), keys)]), &settings).unwrap()
     }

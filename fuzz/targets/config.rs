@@ -12,7 +12,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use scopegate::config::{Sources, load_with};
-use scopegate::snapshot::{CompileSettings, compile};
+use scopegate::snapshot::{ClaimsOf, CompileSettings, compile};
 
 const DEFINITION: &[u8] = br#"{"identifier": "https://items.example.com", "name": "Items",
     "scopes": [{"value": "read:items"}, {"value": "write:items"}], "signing_alg": "RS256"}"#;
@@ -47,6 +47,7 @@ fuzz_target!(|data: &[u8]| {
                     generation: 1,
                     config_hash: settings.hash.as_str().into(),
                     max_token_bytes: settings.limits.token_bytes,
+                    claims: ClaimsOf::Requests,
                 },
             );
             if let Err(faults) = compiled {

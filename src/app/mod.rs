@@ -36,7 +36,7 @@ use crate::net::{
 };
 use crate::policy::Reason;
 use crate::snapshot::handoff::handoff;
-use crate::snapshot::{CompileSettings, Plan, Snapshot, compile};
+use crate::snapshot::{ClaimsOf, CompileSettings, Plan, Snapshot, compile};
 use crate::telemetry::{AccessLog, DenialLines, Metrics, Readiness};
 #[cfg(feature = "authority")]
 use authority_thread::{RunningAuthority, Told};
@@ -380,6 +380,7 @@ fn nothing(settings: &Settings) -> Result<Snapshot, StartError> {
         generation: 0,
         config_hash: Arc::from(""),
         max_token_bytes: settings.limits.token_bytes,
+        claims: ClaimsOf::Requests,
     };
     compile(&Plan::default(), &HashMap::new(), &compile_settings)
         .map_err(|faults| StartError::Apply(ApplyError::Faults(faults)))

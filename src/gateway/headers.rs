@@ -226,7 +226,7 @@ fn add_identity(added: &mut Added, target: &Target, principal: &Principal) {
 
 /// A claim as a header value: arrays separated by spaces, objects not at all. What is not visible ASCII, and `%`, is
 /// percent-encoded, so that no claim can break out of its header or be read in two ways.
-fn claim_value(claim: &Json) -> Option<HeaderValue> {
+fn claim_value(claim: &Json<'_>) -> Option<HeaderValue> {
     let mut text = String::new();
     match claim {
         Json::Array(elements) => {
@@ -252,7 +252,7 @@ enum Separator {
     Space,
 }
 
-fn push_scalar(text: &mut String, scalar: &Json, separator: Separator) -> Option<()> {
+fn push_scalar(text: &mut String, scalar: &Json<'_>, separator: Separator) -> Option<()> {
     use std::fmt::Write as _;
     match scalar {
         Json::String(content) => {

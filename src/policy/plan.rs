@@ -23,6 +23,17 @@ pub enum RequirementPlan {
     Token(Conditions),
 }
 
+impl RequirementPlan {
+    /// The names of the claims that are looked at by name when it is decided on.
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        let conditions = match self {
+            Self::Public => None,
+            Self::Token(conditions) => Some(conditions),
+        };
+        conditions.into_iter().flat_map(Conditions::named_claims)
+    }
+}
+
 /// All of these must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
@@ -36,6 +47,13 @@ pub struct Conditions {
     pub clients: Vec<String>,
     /// Recent or strong authentication (RFC 9470).
     pub step_up: Option<StepUp>,
+}
+
+impl Conditions {
+    fn named_claims(&self) -> impl Iterator<Item = &str> {
+        let tests = self.claims.iter().map(|test| test.claim.as_str());
+        tests.chain(self.step_up.iter().flat_map(StepUp::claims))
+    }
 }
 
 /// A claim, and the values of which the token must carry one: as the claim itself or as an element of its array.

@@ -113,7 +113,7 @@ impl TokenRequirement {
             GrantedBy::Scope => (principal.scopes(), Reason::InsufficientScope),
             GrantedBy::Permissions => (principal.permissions(), Reason::InsufficientPermission),
             GrantedBy::Either => {
-                both = principal.scopes().union(principal.permissions());
+                both = principal.scopes().clone().union(principal.permissions());
                 (&both, Reason::InsufficientPermission)
             }
         };
@@ -184,8 +184,8 @@ impl fmt::Display for TokenRequirement {
     }
 }
 
-fn has_one_of(claim: Option<&Json>, values: &[String]) -> bool {
-    let is_one = |json: &Json| values.iter().any(|value| json.is_text(value));
+fn has_one_of(claim: Option<&Json<'_>>, values: &[String]) -> bool {
+    let is_one = |json: &Json<'_>| values.iter().any(|value| json.is_text(value));
     match claim {
         None => false,
         Some(Json::Array(elements)) => elements.iter().any(is_one),

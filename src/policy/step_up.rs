@@ -69,6 +69,14 @@ impl StepUp {
         }
     }
 
+    /// The names of the claims that [`Self::check`] looks at, beside those that every principal has.
+    pub(super) fn claims(&self) -> impl Iterator<Item = &str> {
+        let grant = (self.machines == Machines::Exempt).then_some(GRANT);
+        let methods = (!self.methods.is_empty()).then_some(METHODS);
+        let context = (!self.acr.is_empty()).then_some(CONTEXT);
+        [grant, methods, context].into_iter().flatten()
+    }
+
     /// Whether the principal has authenticated as is asked, at `now`. `step_up_required` where another login would
     /// help; `malformed_claim` where what the token says of the login cannot be read.
     pub(super) fn check(
@@ -108,7 +116,7 @@ impl StepUp {
         if self.methods.is_empty() {
             return Ok(None);
         }
-        let used = match principal.claim("amr") {
+        let used = match principal.claim(METHODS) {
             None => &[][..],
             Some(Json::Array(used)) if used.iter().all(|method| method.as_str().is_some()) => used,
             Some(_) => return Err(Reason::MalformedClaim),
@@ -122,7 +130,7 @@ impl StepUp {
         if self.acr.is_empty() {
             return Ok(None);
         }
-        match principal.claim("acr") {
+        match principal.claim(CONTEXT) {
             None => Ok(Some(false)),
             Some(Json::String(acr)) => Ok(Some(self.acr.iter().any(|asked| **asked == **acr))),
             Some(_) => Err(Reason::MalformedClaim),
@@ -161,8 +169,8 @@ impl fmt::Display for StepUp {
 /// store people choose their names.
 fn is_machine(principal: &Principal, dialect: TokenDialect) -> bool {
     let is_client_credentials =
-        |grant: &Json| matches!(grant.as_str(), Some("client-credentials" | "client_credentials"));
-    let granted = match principal.claim("gty") {
+        |grant: &Json<'_>| matches!(grant.as_str(), Some("client-credentials" | "client_credentials"));
+    let granted = match principal.claim(GRANT) {
         None => false,
         Some(Json::Array(grants)) => !grants.is_empty() && grants.iter().all(is_client_credentials),
         Some(grant) => is_client_credentials(grant),
@@ -175,6 +183,13 @@ fn is_machine(principal: &Principal, dialect: TokenDialect) -> bool {
     };
     granted || is_itself
 }
+
+/// How the client came to its token, as Auth0 tells it.
+const GRANT: &str = "gty";
+/// RFC 8176 section 1.
+const METHODS: &str = "amr";
+/// RFC 9068 section 2.2.1.
+const CONTEXT: &str = "acr";
 
 fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)

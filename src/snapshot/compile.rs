@@ -19,8 +19,8 @@ use crate::policy::{
     RouteTableBuilder, TokenPlace, TokenPlaces, Undefined,
 };
 use crate::token::{
-    Introspection, KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys, Verifier,
-    VerifierSettings,
+    Introspection, KeptClaims, KeySet, Reading, ScopeTable, TrustedIssuer, VerificationKey, VerificationKeys,
+    Verifier, VerifierSettings,
 };
 
 /// What is known of the keys of an issuer.
@@ -41,6 +41,18 @@ pub struct CompileSettings {
     pub config_hash: Arc<str>,
     /// The longest token in bytes.
     pub max_token_bytes: usize,
+    /// What is kept of tokens.
+    pub claims: ClaimsOf,
+}
+
+/// Which claims of a token are kept with its principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimsOf {
+    /// Those that routes and headers of its API ask for: so many tokens are remembered that the others would be the
+    /// larger part of the memory that they take.
+    Requests,
+    /// All: somebody else asks, too.
+    Tokens,
 }
 
 /// Why a plan cannot be enforced. Positions are those of the plan.
@@ -191,6 +203,7 @@ fn add_api(
             issuers,
         )
         .with_encryption(plan.encryption.clone())
+        .with_claims(kept_claims(plan, settings.claims))
         .with_introspection(introspection(plan)),
         preflight: plan.forward.cors_preflight,
         places: places(plan),
@@ -209,6 +222,16 @@ fn trusted_issuer(trusted: &IssuerPlan, plan: &ApiPlan, keys: &HashMap<String, I
         keys: set.map(|set| Arc::new(VerificationKeys::new(set, &algorithms))),
         reading: trusted.reading.clone(),
     }
+}
+
+/// Whatever decides on a request, or is told to an upstream, and reads a claim by its name has that name here.
+fn kept_claims(plan: &ApiPlan, claims: ClaimsOf) -> KeptClaims {
+    if claims == ClaimsOf::Tokens {
+        return KeptClaims::All;
+    }
+    let by_routes = plan.routes.iter().flat_map(|route| route.require.claims());
+    let headers = plan.forward.identity_headers.iter();
+    KeptClaims::found_by(by_routes.chain(headers.map(|header| header.claim.as_str())))
 }
 
 /// The first permission that a map of roles names and the definition does not define.

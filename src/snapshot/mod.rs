@@ -21,7 +21,7 @@ use http::HeaderName;
 
 pub use api_keys::{ApiKeysPlan, ExchangeEndpoint, KeyAuthentication};
 pub use asked::{AskedEndpoint, EndpointKind};
-pub use compile::{CompileFault, CompileSettings, IssuerKeys, compile};
+pub use compile::{ClaimsOf, CompileFault, CompileSettings, IssuerKeys, compile};
 pub use health::ServerHealth;
 pub use introspection::{ClientAuthentication, IntrospectionEndpoint, IntrospectionPlan};
 pub use plan::{

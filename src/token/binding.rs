@@ -96,14 +96,17 @@ pub enum ProofError {
 
 /// Reads `cnf`. A binding that the API does not check must never pass as none at all: such a token is refused, and so is
 /// one with a binding of an unknown kind.
-pub(super) fn binding(claims: &Json, checked: Option<PopMechanism>) -> Result<Option<Binding>, TokenError> {
+pub(super) fn binding(
+    claims: &Json<'_>,
+    checked: Option<PopMechanism>,
+) -> Result<Option<Binding>, TokenError> {
     let Some(cnf) = claims.get("cnf") else {
         return Ok(None);
     };
     if !matches!(cnf, Json::Object(_)) {
         return Err(TokenError::MalformedClaim("cnf"));
     }
-    let thumbprint = |value: &Json| {
+    let thumbprint = |value: &Json<'_>| {
         let read = value.as_str().and_then(Thumbprint::read);
         read.ok_or(TokenError::MalformedClaim("cnf"))
     };

@@ -7,17 +7,24 @@ use super::json::{Json, Number};
 use super::{TokenError, UnixSeconds};
 
 /// A claim that must be a string if it is there. Control characters are refused: they end up in headers and logs.
-pub(super) fn text<'a>(claims: &'a Json, name: &'static str) -> Result<Option<&'a str>, TokenError> {
+pub(super) fn text<'a>(claims: &'a Json<'a>, name: &'static str) -> Result<Option<&'a str>, TokenError> {
     match claims.get(name) {
         None => Ok(None),
-        Some(Json::String(text)) if !text.chars().any(char::is_control) => Ok(Some(text)),
+        Some(Json::String(text)) if !has_control(text) => Ok(Some(text)),
         Some(_) => Err(TokenError::MalformedClaim(name)),
     }
 }
 
+/// Whether there is a control character.
+pub(super) fn has_control(text: &str) -> bool {
+    // Nearly all texts are of visible ASCII, which is seen without taking each character apart.
+    let is_odd = |byte: u8| !(b' '..=b'~').contains(&byte);
+    text.bytes().fold(false, |odd, byte| odd | is_odd(byte)) && text.chars().any(char::is_control)
+}
+
 /// A NumericDate. A fraction is cut off, and what does not fit is clamped: no arithmetic on it can overflow into the
 /// other direction.
-pub(super) fn date(claims: &Json, name: &'static str) -> Result<Option<UnixSeconds>, TokenError> {
+pub(super) fn date(claims: &Json<'_>, name: &'static str) -> Result<Option<UnixSeconds>, TokenError> {
     let number = match claims.get(name) {
         None => return Ok(None),
         Some(Json::Number(number)) => *number,
@@ -33,7 +40,7 @@ pub(super) fn date(claims: &Json, name: &'static str) -> Result<Option<UnixSecon
 }
 
 /// Whether `aud` contains one of the audiences. Either a string or a non-empty array of strings.
-pub(super) fn audience_is_one_of(claims: &Json, audiences: &[String]) -> Result<bool, TokenError> {
+pub(super) fn audience_is_one_of(claims: &Json<'_>, audiences: &[String]) -> Result<bool, TokenError> {
     let is_ours = |audience: &str| audiences.iter().any(|ours| ours == audience);
     match claims.get("aud") {
         None => Err(TokenError::MissingClaim("aud")),
@@ -46,5 +53,28 @@ pub(super) fn audience_is_one_of(claims: &Json, audiences: &[String]) -> Result<
             Ok(found)
         }
         Some(_) => Err(TokenError::MalformedClaim("aud")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_are_found_in_any_alphabet() {
+        for text in ["", "auth0|user ~", "é", "日本語", "\u{a0}\u{ad}\u{200b}"] {
+            assert!(!has_control(text), "{text:?}");
+        }
+        for text in [
+            "\0",
+            "a\nb",
+            "\u{7f}",
+            "\u{80}",
+            "é\u{9f}",
+            "日本語\u{85}",
+            "\u{1f}",
+        ] {
+            assert!(has_control(text), "{text:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::binding::{ProofError, Thumbprint};
 use super::json::{Json, Number};
 use super::jwk::{Material, PublicKey};
-use super::jws::{Encoded, MalformedJws};
+use super::jws::{self, Encoded, MalformedJws};
 use super::keys::VerificationKey;
 use super::{UnixSeconds, claims};
 use crate::definition::SigningAlg;
@@ -129,17 +129,19 @@ pub fn check_proof(
     now: UnixSeconds,
 ) -> Result<Proof, ProofError> {
     let encoded = split(text)?;
-    let checked = |key: &VerificationKey, claims: &Json, signature: &[u8]| {
+    let checked = |key: &VerificationKey, claims: &Json<'_>, signature: &[u8]| {
         check_signature(key, encoded.signing_input, signature)?;
         let proof = check_claims(claims, scope.method, scope.base, scope.path, times, now)?;
         check_token(claims, scope.token)?;
         Ok(proof)
     };
     if let Some(key) = scope.known.key(encoded.header, scope.key) {
-        let (claims, signature) = encoded.body().map_err(malformed)?;
-        return checked(key, &claims, &signature);
+        let (payload, signature) = encoded.body().map_err(malformed)?;
+        return checked(key, &read_claims(&payload)?, &signature);
     }
-    let (header, (claims, signature)) = decoded(encoded)?;
+    let header = encoded.header().map_err(malformed)?;
+    let (payload, signature) = encoded.body().map_err(malformed)?;
+    let claims = read_claims(&payload)?;
     let (alg, material) = key_of(&header)?;
     if material.thumbprint() != *scope.key {
         return Err(ProofError::WrongKey);
@@ -159,7 +161,9 @@ pub fn check_first_proof(
     now: UnixSeconds,
 ) -> Result<(Proof, Thumbprint), ProofError> {
     let encoded = split(text)?;
-    let (header, (claims, signature)) = decoded(encoded)?;
+    let header = encoded.header().map_err(malformed)?;
+    let (payload, signature) = encoded.body().map_err(malformed)?;
+    let claims = read_claims(&payload)?;
     let (alg, material) = key_of(&header)?;
     let thumbprint = material.thumbprint();
     let key = verification_key(alg, material)?;
@@ -175,9 +179,8 @@ fn split(text: &str) -> Result<Encoded<'_>, ProofError> {
     Encoded::split(text).map_err(malformed)
 }
 
-fn decoded(encoded: Encoded<'_>) -> Result<(Json, (Json, Vec<u8>)), ProofError> {
-    let header = encoded.header().map_err(malformed)?;
-    Ok((header, encoded.body().map_err(malformed)?))
+fn read_claims(payload: &[u8]) -> Result<Json<'_>, ProofError> {
+    jws::claims(payload).map_err(malformed)
 }
 
 fn malformed(error: MalformedJws) -> ProofError {
@@ -185,14 +188,14 @@ fn malformed(error: MalformedJws) -> ProofError {
 }
 
 /// The algorithm and the key that a header names. Nothing is verified yet.
-fn key_of(header: &Json) -> Result<(SigningAlg, Material), ProofError> {
+fn key_of(header: &Json<'_>) -> Result<(SigningAlg, Material), ProofError> {
     check_type(header)?;
     let alg = algorithm(header)?;
     Ok((alg, public_key(header, alg)?))
 }
 
 fn check_claims(
-    claims: &Json,
+    claims: &Json<'_>,
     method: &str,
     base: &str,
     path: &str,
@@ -217,7 +220,7 @@ fn check_claims(
 }
 
 /// RFC 9449 section 4.2: `typ` is the media type without `application/`. No other header member may be critical.
-fn check_type(header: &Json) -> Result<(), ProofError> {
+fn check_type(header: &Json<'_>) -> Result<(), ProofError> {
     if header.get("crit").is_some() || header.get("b64").is_some() {
         return Err(ProofError::Invalid("it has critical extensions"));
     }
@@ -227,7 +230,7 @@ fn check_type(header: &Json) -> Result<(), ProofError> {
     }
 }
 
-fn algorithm(header: &Json) -> Result<SigningAlg, ProofError> {
+fn algorithm(header: &Json<'_>) -> Result<SigningAlg, ProofError> {
     let alg = match header.get("alg").and_then(Json::as_str) {
         // RFC 9864 section 2.2: the fully specified name of the same algorithm.
         Some("Ed25519") => Some(SigningAlg::EdDSA),
@@ -238,7 +241,7 @@ fn algorithm(header: &Json) -> Result<SigningAlg, ProofError> {
         .ok_or(ProofError::Invalid("its algorithm is not allowed"))
 }
 
-fn public_key(header: &Json, alg: SigningAlg) -> Result<Material, ProofError> {
+fn public_key(header: &Json<'_>, alg: SigningAlg) -> Result<Material, ProofError> {
     let Some(jwk @ Json::Object(members)) = header.get("jwk") else {
         return Err(ProofError::Invalid("it has no `jwk`"));
     };
@@ -270,13 +273,13 @@ fn check_signature(key: &VerificationKey, signing_input: &[u8], signature: &[u8]
     }
 }
 
-fn required<'a>(claims: &'a Json, name: &str, otherwise: &'static str) -> Result<&'a str, ProofError> {
+fn required<'a>(claims: &'a Json<'a>, name: &str, otherwise: &'static str) -> Result<&'a str, ProofError> {
     let claim = claims.get(name).and_then(Json::as_str);
     claim.ok_or(ProofError::Invalid(otherwise))
 }
 
 /// Methods are compared by case (RFC 9110 section 9.1).
-fn check_method(claims: &Json, method: &str) -> Result<(), ProofError> {
+fn check_method(claims: &Json<'_>, method: &str) -> Result<(), ProofError> {
     if required(claims, "htm", "it has no `htm`")? == method {
         Ok(())
     } else {
@@ -284,7 +287,7 @@ fn check_method(claims: &Json, method: &str) -> Result<(), ProofError> {
     }
 }
 
-fn check_address(claims: &Json, base: &str, path: &str) -> Result<(), ProofError> {
+fn check_address(claims: &Json<'_>, base: &str, path: &str) -> Result<(), ProofError> {
     let found = required(claims, "htu", "it has no `htu`")?;
     if found.strip_prefix(base) == Some(path) && is_plain(found) {
         return Ok(());
@@ -301,7 +304,7 @@ fn check_address(claims: &Json, base: &str, path: &str) -> Result<(), ProofError
 }
 
 /// When it was made, where that is neither too long ago nor in the future.
-fn check_times(claims: &Json, times: ProofTimes, now: UnixSeconds) -> Result<UnixSeconds, ProofError> {
+fn check_times(claims: &Json<'_>, times: ProofTimes, now: UnixSeconds) -> Result<UnixSeconds, ProofError> {
     let issued_at = match claims.get("iat") {
         Some(Json::Number(Number::Integer(seconds))) => *seconds,
         Some(Json::Number(_)) => claims::date(claims, "iat")
@@ -320,7 +323,7 @@ fn check_times(claims: &Json, times: ProofTimes, now: UnixSeconds) -> Result<Uni
 }
 
 /// `ath` is base64url of the SHA-256 of the token's text.
-fn check_token(claims: &Json, token: &str) -> Result<(), ProofError> {
+fn check_token(claims: &Json<'_>, token: &str) -> Result<(), ProofError> {
     let hash = claims.get("ath").and_then(Json::as_str);
     if hash
         == Some(

@@ -57,7 +57,7 @@ pub struct OpaqueToken(Zeroizing<String>);
 #[derive(Clone, Debug, PartialEq)]
 pub enum IntrospectionAnswer {
     /// It is good, as far as the issuer is concerned, and these are its facts: an object.
-    Active(Json),
+    Active(Json<'static>),
     /// It is not good; nothing else is known (RFC 7662 section 2.2).
     Inactive,
 }
@@ -126,7 +126,7 @@ impl IntrospectionAnswer {
             Ok(_) | Err(_) => return Err(AnswerFault::NotAnObject),
         };
         match object.get("active") {
-            Some(Json::Bool(true)) => Ok(Self::Active(object)),
+            Some(Json::Bool(true)) => Ok(Self::Active(object.into_owned())),
             Some(Json::Bool(false)) => Ok(Self::Inactive),
             _ => Err(AnswerFault::NoActive),
         }
@@ -189,7 +189,7 @@ impl Verifier {
 
 /// Where an issuer tells what kind of token it is, that must be an access token: many of them also call a refresh token
 /// or an ID token active. `token_type` is that of RFC 7662 section 2.2, `token_use` and `typ` are what some say beside it.
-fn check_kind(reading: &Reading, claims: &Json) -> Result<(), TokenError> {
+fn check_kind(reading: &Reading, claims: &Json<'_>) -> Result<(), TokenError> {
     const ACCESS: [&str; 6] = ["bearer", "dpop", "access_token", "access", "jwt", "at+jwt"];
     for name in ["token_type", "token_use", "typ"] {
         let kind = claims::text(claims, name)?;

@@ -1,8 +1,10 @@
 //! JSON from outside, read strictly: no duplicate members at any depth, bounded depth and size.
 //!
 //! Tokens and key sets are read through it, so that no other reader can understand the same bytes differently
-//! (RFC 7515 section 4, RFC 7519 section 4). The grammar is `serde_json`'s; the bounds and the refusals are here.
+//! (RFC 7515 section 4, RFC 7519 section 4). The grammar is `serde_json`'s; the bounds and the refusals are here. Texts are
+//! borrowed from what is read: most of a token is looked at once and never kept.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -11,9 +13,9 @@ const MAX_DEPTH: usize = 16;
 const MAX_MEMBERS: usize = 256;
 const MAX_ELEMENTS: usize = 1_024;
 
-/// A JSON value.
+/// A JSON value. Its texts are those of the bytes that it was read from, but for the ones with escapes.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Json {
+pub enum Json<'a> {
     /// `null`
     Null,
     /// `true` or `false`
@@ -21,11 +23,11 @@ pub enum Json {
     /// A finite number.
     Number(Number),
     /// A string.
-    String(Box<str>),
+    String(Cow<'a, str>),
     /// An array of at most 1,024 elements.
-    Array(Vec<Json>),
+    Array(Vec<Self>),
     /// An object of at most 256 members with distinct names, in the order of the text.
-    Object(Vec<(Box<str>, Json)>),
+    Object(Vec<(Cow<'a, str>, Self)>),
 }
 
 /// A finite number.
@@ -44,10 +46,12 @@ pub enum Number {
 #[error("not JSON, duplicate members, or too deep or wide")]
 pub struct JsonError;
 
-impl Json {
+impl<'a> Json<'a> {
     /// Reads one value and nothing after it.
-    pub fn read(bytes: &[u8]) -> Result<Self, JsonError> {
-        let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    pub fn read(bytes: &'a [u8]) -> Result<Self, JsonError> {
+        // As a whole it is looked at far quicker than text by text.
+        let text = std::str::from_utf8(bytes).map_err(|_position| JsonError)?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
         let value = Strict { depth: 0 }
             .deserialize(&mut deserializer)
             .map_err(|_text| JsonError)?;
@@ -60,14 +64,32 @@ impl Json {
         match self {
             Self::Object(members) => members
                 .iter()
-                .find(|(key, _)| &**key == name)
+                .find(|(key, _)| is_same(key, name))
                 .map(|(_, value)| value),
             _ => None,
         }
     }
 
+    /// The same with texts of its own.
+    pub fn into_owned(self) -> Json<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Null => Json::Null,
+            Self::Bool(value) => Json::Bool(value),
+            Self::Number(number) => Json::Number(number),
+            Self::String(text) => Json::String(owned(text)),
+            Self::Array(elements) => Json::Array(elements.into_iter().map(Json::into_owned).collect()),
+            Self::Object(members) => Json::Object(
+                members
+                    .into_iter()
+                    .map(|(name, value)| (owned(name), value.into_owned()))
+                    .collect(),
+            ),
+        }
+    }
+
     /// Gives an object a member, in place of the one that it may have; or takes it away.
-    pub(super) fn put(&mut self, name: &str, value: Option<Self>) {
+    pub(super) fn put(&mut self, name: &'static str, value: Option<Self>) {
         let Self::Object(members) = self else { return };
         members.retain(|(key, _)| &**key != name);
         members.extend(value.map(|value| (name.into(), value)));
@@ -108,9 +130,9 @@ struct Strict {
 }
 
 impl<'de> DeserializeSeed<'de> for Strict {
-    type Value = Json;
+    type Value = Json<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
         if self.depth > MAX_DEPTH {
             return Err(D::Error::custom("too deep"));
         }
@@ -119,31 +141,31 @@ impl<'de> DeserializeSeed<'de> for Strict {
 }
 
 impl<'de> Visitor<'de> for Strict {
-    type Value = Json;
+    type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Json, E> {
+    fn visit_unit<E>(self) -> Result<Json<'de>, E> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
         Ok(Json::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+    fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
         Ok(Json::Number(Number::Integer(value)))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+    fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
         Ok(Json::Number(
             i64::try_from(value).map_or(Number::Large(value), Number::Integer),
         ))
     }
 
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json, E> {
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Json<'de>, E> {
         if value.is_finite() {
             Ok(Json::Number(Number::Float(value)))
         } else {
@@ -151,11 +173,15 @@ impl<'de> Visitor<'de> for Strict {
         }
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::String(text.into()))
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::String(Cow::Borrowed(text)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+    fn visit_str<E>(self, text: &str) -> Result<Json<'de>, E> {
+        Ok(Json::String(Cow::Owned(text.into())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Json<'de>, A::Error> {
         let mut elements = Vec::new();
         while let Some(element) = access.next_element_seed(Strict {
             depth: self.depth + 1,
@@ -168,10 +194,10 @@ impl<'de> Visitor<'de> for Strict {
         Ok(Json::Array(elements))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
-        let mut members: Vec<(Box<str>, Json)> = Vec::with_capacity(8);
-        while let Some(name) = access.next_key::<Box<str>>()? {
-            if members.len() == MAX_MEMBERS || members.iter().any(|(known, _)| *known == name) {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json<'de>, A::Error> {
+        let mut members: Vec<(Cow<'de, str>, Json<'de>)> = Vec::with_capacity(8);
+        while let Some(name) = access.next_key_seed(Name)? {
+            if members.len() == MAX_MEMBERS || members.iter().any(|(known, _)| is_same(known, &name)) {
                 return Err(A::Error::custom("too many members, or one twice"));
             }
             members.push((
@@ -182,6 +208,38 @@ impl<'de> Visitor<'de> for Strict {
             ));
         }
         Ok(Json::Object(members))
+    }
+}
+
+/// Whether two names are the same. Claims have names of three letters, most of them, and begin with different ones.
+fn is_same(one: &str, other: &str) -> bool {
+    one.len() == other.len() && one.bytes().next() == other.bytes().next() && one == other
+}
+
+/// Reads the name of a member.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(text.into()))
     }
 }
 

@@ -109,7 +109,8 @@ impl KeySet {
         let mut keys = Vec::new();
         let mut skipped = Vec::new();
         for text in texts {
-            let kid = |json: Option<&Json>| json.and_then(|json| json.get("kid")?.as_str()).map(Box::from);
+            let kid =
+                |json: Option<&Json<'_>>| json.and_then(|json| json.get("kid")?.as_str()).map(Box::from);
             let json = Json::read(text.get().as_bytes()).ok();
             if keys.len() == MAX_KEYS {
                 skipped.push(SkippedKey {
@@ -157,7 +158,7 @@ impl KeySet {
 }
 
 impl PublicKey {
-    fn read(json: &Json, text: &str) -> Result<Self, WhySkipped> {
+    fn read(json: &Json<'_>, text: &str) -> Result<Self, WhySkipped> {
         // Looked at first, since a secret that was published deserves its own word in the log.
         if json.get("kty").and_then(Json::as_str) == Some("oct") {
             return Err(WhySkipped::Symmetric);
@@ -225,7 +226,7 @@ impl Material {
 
     /// The key in the header of a proof (RFC 9449 section 4.2). Only the numbers of RSA are looked at; whether a point is
     /// on its curve shows when the key is used, and that is not before it was found to be the right one.
-    pub(super) fn of_proof(jwk: &Json) -> Result<Self, WhySkipped> {
+    pub(super) fn of_proof(jwk: &Json<'_>) -> Result<Self, WhySkipped> {
         let text = |name: &str| jwk.get(name).and_then(Json::as_str).ok_or(WhySkipped::Unreadable);
         let point = |length: usize| {
             let (x, y) = (number(text("x")?)?, number(text("y")?)?);

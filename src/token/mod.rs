@@ -52,7 +52,7 @@ pub use places::{
     ProtocolForm, cookie_token, protocol_token, query_token, without_cookie, without_parameter,
     without_protocol,
 };
-pub use principal::Principal;
+pub use principal::{KeptClaims, Principal};
 pub use proofs::{ProofDesk, ProofSettings};
 pub use reading::{GrantedBy, IssuerKind, Reading};
 pub use revocation::{Revocation, RevocationFault, RevocationList, Target};

@@ -6,8 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::TokenError;
 use super::json::Json;
+use super::{TokenError, claims};
 
 /// The most names of one path: deeper than any issuer nests.
 const MOST_NAMES: usize = 8;
@@ -118,7 +118,7 @@ impl ClaimPath {
     }
 
     /// What stands there; `None` where a name on the way is not there.
-    pub fn find<'a>(&self, claims: &'a Json) -> Result<Option<&'a Json>, TokenError> {
+    pub fn find<'a>(&self, claims: &'a Json<'a>) -> Result<Option<&'a Json<'a>>, TokenError> {
         let mut at = claims;
         for name in &self.names {
             if !matches!(at, Json::Object(_)) {
@@ -133,16 +133,16 @@ impl ClaimPath {
     }
 
     /// A string there. Control characters are refused: they end up in headers and logs.
-    pub(super) fn text<'a>(&self, claims: &'a Json) -> Result<Option<&'a str>, TokenError> {
+    pub(super) fn text<'a>(&self, claims: &'a Json<'a>) -> Result<Option<&'a str>, TokenError> {
         match self.find(claims)? {
             None => Ok(None),
-            Some(Json::String(text)) if !text.chars().any(char::is_control) => Ok(Some(text)),
+            Some(Json::String(text)) if !claims::has_control(text) => Ok(Some(text)),
             Some(_) => Err(self.malformed()),
         }
     }
 
     /// The elements of an array of strings there.
-    pub(super) fn strings<'a>(&self, claims: &'a Json) -> Result<Option<Vec<&'a str>>, TokenError> {
+    pub(super) fn strings<'a>(&self, claims: &'a Json<'a>) -> Result<Option<Vec<&'a str>>, TokenError> {
         let Some(found) = self.find(claims)? else {
             return Ok(None);
         };
@@ -154,7 +154,7 @@ impl ClaimPath {
     }
 
     /// The words of a string there with single spaces, or the elements of an array of strings.
-    pub(super) fn words<'a>(&self, claims: &'a Json) -> Result<Option<Vec<&'a str>>, TokenError> {
+    pub(super) fn words<'a>(&self, claims: &'a Json<'a>) -> Result<Option<Vec<&'a str>>, TokenError> {
         match self.find(claims)? {
             Some(Json::String(text)) => Ok(Some(text.split(' ').filter(|word| !word.is_empty()).collect())),
             _ => self.strings(claims),

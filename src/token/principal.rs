@@ -3,6 +3,7 @@
 //! A `Principal` is proof: its fields are private and `verify` and `introspection` alone make one, so whoever holds one
 //! holds a token whose signature (or whose issuer's word), issuer, audience and type were right. Time is not part of the proof: it is asked for at each use.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::json::Json;
@@ -25,7 +26,17 @@ pub struct Principal {
     pub(super) binding: Option<Binding>,
     /// Of the key that `binding` names.
     pub(super) header: KnownHeader,
-    pub(super) claims: Json,
+    pub(super) claims: Box<[(Box<str>, Json<'static>)]>,
+}
+
+/// Which top-level claims of a token are kept with its principal. What is not kept is never found again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KeptClaims {
+    /// All of them.
+    #[default]
+    All,
+    /// Those of these names.
+    Named(BTreeSet<Box<str>>),
 }
 
 /// What is asked of the times of a token. Seconds.
@@ -33,6 +44,38 @@ pub struct Principal {
 pub(super) struct TimeRules {
     pub(super) leeway: i64,
     pub(super) max_age: Option<i64>,
+}
+
+impl KeptClaims {
+    /// Those that can be found by one of these names with [`Principal::claim`].
+    pub fn found_by<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut kept: BTreeSet<Box<str>> = names.into_iter().map(Box::from).collect();
+        if kept.contains("client_id") {
+            kept.insert("azp".into());
+        }
+        Self::Named(kept)
+    }
+
+    /// Of the claims of a token, those that are kept.
+    pub(super) fn of(&self, claims: Json<'_>) -> Box<[(Box<str>, Json<'static>)]> {
+        let Json::Object(members) = claims else {
+            return Box::default();
+        };
+        let mut kept = Vec::new();
+        for (name, value) in members {
+            if self.keeps(&name) {
+                kept.push((name.into(), value.into_owned()));
+            }
+        }
+        kept.into()
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.contains(name),
+        }
+    }
 }
 
 impl Principal {
@@ -96,11 +139,15 @@ impl Principal {
         &self.header
     }
 
-    /// A top-level claim. `client_id` also finds `azp`. Where the issuer's tokens are read in a way of their own, `sub`,
+    /// A top-level claim, where it was kept. `client_id` also finds `azp`. Where the issuer's tokens are read in a way of their own, `sub`,
     /// `client_id`, `scope` and `permissions` are what was read.
-    pub fn claim(&self, name: &str) -> Option<&Json> {
-        match self.claims.get(name) {
-            None if name == "client_id" => self.claims.get("azp"),
+    pub fn claim(&self, name: &str) -> Option<&Json<'static>> {
+        let kept = |name: &str| {
+            let mut claims = self.claims.iter();
+            claims.find(|(known, _)| **known == *name).map(|(_, value)| value)
+        };
+        match kept(name) {
+            None if name == "client_id" => kept("azp"),
             found => found,
         }
     }

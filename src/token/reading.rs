@@ -148,7 +148,7 @@ impl Reading {
 
     /// Whether the header of a token says that it is an access token (RFC 7515 section 4.1.9: a media type, compared
     /// without case; `application/` may be left out).
-    pub(super) fn check_type(&self, header: &Json) -> Result<(), TokenError> {
+    pub(super) fn check_type(&self, header: &Json<'_>) -> Result<(), TokenError> {
         let fits = match header.get("typ") {
             None => self.untyped,
             Some(Json::String(typ)) => {
@@ -164,7 +164,7 @@ impl Reading {
     }
 
     /// Whether the claims are those of an access token, and those there that must be.
-    pub(super) fn check_kind(&self, claims: &Json) -> Result<(), TokenError> {
+    pub(super) fn check_kind(&self, claims: &Json<'_>) -> Result<(), TokenError> {
         for name in self.required {
             claims.get(name).ok_or(TokenError::MissingClaim(name))?;
         }
@@ -189,7 +189,7 @@ impl Reading {
     }
 
     /// Whether there is what only other kinds of token have.
-    pub(super) fn is_foreign(&self, claims: &Json) -> bool {
+    pub(super) fn is_foreign(&self, claims: &Json<'_>) -> bool {
         self.foreign.iter().any(|name| claims.get(name).is_some())
     }
 
@@ -219,7 +219,7 @@ impl Reading {
     }
 
     /// The client. The names for it are one thing; a token that carries several must not disagree.
-    pub(super) fn client<'a>(&self, claims: &'a Json) -> Result<Option<&'a str>, TokenError> {
+    pub(super) fn client<'a>(&self, claims: &'a Json<'a>) -> Result<Option<&'a str>, TokenError> {
         let mut client = None;
         for path in &self.client {
             match (client, path.text(claims)?) {
@@ -230,7 +230,7 @@ impl Reading {
         Ok(client)
     }
 
-    pub(super) fn scopes<'a>(&self, claims: &'a Json) -> Result<Vec<&'a str>, TokenError> {
+    pub(super) fn scopes<'a>(&self, claims: &'a Json<'a>) -> Result<Vec<&'a str>, TokenError> {
         for path in &self.scopes {
             if let Some(words) = path.words(claims)? {
                 return Ok(words);
@@ -239,7 +239,7 @@ impl Reading {
         Ok(Vec::new())
     }
 
-    pub(super) fn permissions<'a>(&self, claims: &'a Json) -> Result<Vec<&'a str>, TokenError> {
+    pub(super) fn permissions<'a>(&self, claims: &'a Json<'a>) -> Result<Vec<&'a str>, TokenError> {
         let mut all = Vec::new();
         for path in &self.permissions {
             all.extend(path.strings(claims)?.unwrap_or_default());

@@ -3,60 +3,94 @@
 //! A scope that the definition does not define has no position and is dropped when a token is read: no route can ask
 //! for it. Names match as a whole and by case (RFC 6749 section 3.3).
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-const WORDS: usize = 16;
+/// How many positions there are beyond those of the first word.
+const MORE_WORDS: usize = 15;
 
 /// A set over the positions of one [`ScopeTable`]; sets of different tables must not be mixed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ScopeSet([u64; WORDS]);
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopeSet {
+    /// Hardly any definition has more than 64 scopes, and each remembered token has two sets.
+    first: u64,
+    /// There when something is in it.
+    more: Option<Box<[u64; MORE_WORDS]>>,
+}
 
 impl ScopeSet {
     /// Whether nothing is in it.
     pub fn is_empty(&self) -> bool {
-        self.0 == [0; WORDS]
+        self.first == 0 && self.more.is_none()
     }
 
     /// Whether everything of `other` is in it.
     pub fn contains_all(&self, other: &Self) -> bool {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .all(|(mine, theirs)| theirs & !mine == 0)
+        other.first & !self.first == 0
+            && match (&self.more, &other.more) {
+                (_, None) => true,
+                (None, Some(_)) => false,
+                (Some(mine), Some(theirs)) => {
+                    let mut words = mine.iter().zip(theirs.iter());
+                    words.all(|(mine, theirs)| theirs & !mine == 0)
+                }
+            }
     }
 
     /// Whether something of `other` is in it.
     pub fn contains_any(&self, other: &Self) -> bool {
-        self.0
-            .iter()
-            .zip(&other.0)
-            .any(|(mine, theirs)| mine & theirs != 0)
+        let in_more = || match (&self.more, &other.more) {
+            (Some(mine), Some(theirs)) => mine
+                .iter()
+                .zip(theirs.iter())
+                .any(|(mine, theirs)| mine & theirs != 0),
+            _ => false,
+        };
+        self.first & other.first != 0 || in_more()
     }
 
     /// What is in one or the other.
     #[must_use]
     pub fn union(mut self, other: &Self) -> Self {
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-            *mine |= theirs;
+        self.first |= other.first;
+        if let Some(theirs) = &other.more {
+            let mine = self.more.get_or_insert_default();
+            for (mine, theirs) in mine.iter_mut().zip(theirs.iter()) {
+                *mine |= theirs;
+            }
         }
         self
     }
 
     fn insert(&mut self, position: usize) {
-        if let Some(word) = self.0.get_mut(position / 64) {
-            *word |= 1 << (position % 64);
+        let bit = 1 << (position % 64);
+        match (position / 64).checked_sub(1) {
+            None => self.first |= bit,
+            Some(word) if word < MORE_WORDS => {
+                if let Some(word) = self.more.get_or_insert_default().get_mut(word) {
+                    *word |= bit;
+                }
+            }
+            Some(_) => {}
         }
+    }
+
+    fn contains(&self, position: usize) -> bool {
+        let word = match (position / 64).checked_sub(1) {
+            None => Some(&self.first),
+            Some(word) => self.more.as_ref().and_then(|more| more.get(word)),
+        };
+        word.is_some_and(|word| word >> (position % 64) & 1 == 1)
     }
 }
 
 /// Which scope has which position.
 #[derive(Clone, Debug, Default)]
 pub struct ScopeTable {
-    positions: HashMap<Box<str>, usize>,
+    positions: BTreeMap<Box<str>, usize>,
 }
 
 /// The last position is no scope's: what asks for it, nobody has.
-const NOBODY: usize = WORDS * 64 - 1;
+const NOBODY: usize = (1 + MORE_WORDS) * 64 - 1;
 
 /// More scopes than a table has room for; a definition's limit is 1,000.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,14 +112,9 @@ impl ScopeTable {
     }
 
     /// The names in a set; in no order that means anything.
-    pub fn names(&self, set: &ScopeSet) -> impl Iterator<Item = &str> {
-        let set = *set;
-        let is_in = move |position: usize| {
-            let word = set.0.get(position / 64).copied().unwrap_or_default();
-            word >> (position % 64) & 1 == 1
-        };
+    pub fn names<'a>(&'a self, set: &'a ScopeSet) -> impl Iterator<Item = &'a str> {
         let names = self.positions.iter();
-        names.filter_map(move |(name, &position)| is_in(position).then_some(&**name))
+        names.filter_map(move |(name, &position)| set.contains(position).then_some(&**name))
     }
 
     /// The set of those names that are defined.
@@ -164,6 +193,17 @@ mod tests {
             assert!(all.contains_all(&one) && all.contains_any(&one) && !one.is_empty());
             assert!(!one.contains_all(&all));
         }
+        let (low, high) = names.split_at(500);
+        let [low, high] = [low, high].map(|names| table.set(names.iter().map(String::as_str)));
+        assert!(!low.contains_any(&high) && !low.contains_all(&high) && !high.contains_all(&low));
+        assert_eq!(low.clone().union(&high), all);
+        assert!(table.set(["s3"].into_iter()).union(&high).contains_any(&low));
+        assert_eq!(table.names(&all).count(), 1_000);
+        assert!(
+            table
+                .names(&high)
+                .all(|name| !names[..500].iter().any(|low| low == name))
+        );
         let more: Vec<String> = (0..1_024).map(|n| format!("s{n}")).collect();
         assert!(ScopeTable::new(more.iter().map(String::as_str)).is_err());
     }

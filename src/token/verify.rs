@@ -12,12 +12,12 @@ use super::binding::binding;
 use super::introspection::{Asked, OpaqueToken};
 use super::json::Json;
 use super::jwe::{self, Encryption, OpenedToken, SealedToken, Unencrypted};
-use super::jws::Jws;
+use super::jws::{self, Encoded, KnownHeaders, MalformedJws};
 use super::principal::TimeRules;
 use super::reading::Roles;
 use super::{
-    Exchange, ExchangedToken, KnownHeader, PresentedKey, Principal, ProofDesk, Reading, ScopeTable,
-    Thumbprint, TokenError, UnixSeconds, VerificationKey, VerificationKeys, claims,
+    Exchange, ExchangedToken, KeptClaims, KnownHeader, PresentedKey, Principal, ProofDesk, Reading,
+    ScopeTable, Thumbprint, TokenError, UnixSeconds, VerificationKey, VerificationKeys, claims,
 };
 use crate::definition::{ApiDefinition, PopMechanism, SigningAlg};
 
@@ -33,6 +33,8 @@ pub struct Verifier {
     secret: Option<VerificationKey>,
     pub(super) issuers: Vec<Trusted>,
     encryption: Option<Encryption>,
+    kept: KeptClaims,
+    headers: KnownHeaders,
     /// Whether, and whom, to ask about tokens.
     pub(super) asked: Option<Asked>,
 }
@@ -122,6 +124,8 @@ impl Verifier {
             scopes,
             secret,
             encryption: None,
+            kept: KeptClaims::All,
+            headers: KnownHeaders::default(),
             asked: None,
         }
     }
@@ -130,6 +134,12 @@ impl Verifier {
     #[must_use]
     pub fn with_encryption(self, encryption: Option<Encryption>) -> Self {
         Self { encryption, ..self }
+    }
+
+    /// The same for an API that can ask for no other claims than these.
+    #[must_use]
+    pub fn with_claims(self, kept: KeptClaims) -> Self {
+        Self { kept, ..self }
     }
 
     /// Verifies a compact token. One that is encrypted comes back as [`TokenError::Sealed`], one that has to be asked
@@ -176,18 +186,29 @@ impl Verifier {
     }
 
     fn verify_signed(&self, token: &str, now: UnixSeconds) -> Result<Principal, TokenError> {
-        let jws = Jws::read(token).map_err(|malformed| TokenError::Malformed(malformed.0))?;
-        let alg = self.check_header(&jws.header)?;
-        let trusted = self.trusted(&jws.claims)?;
+        let malformed = |malformed: MalformedJws| TokenError::Malformed(malformed.0);
+        let encoded = Encoded::split(token).map_err(malformed)?;
+        let mut unknown = None;
+        let header = match self.headers.get(encoded.header) {
+            Some(known) => known,
+            None => &*unknown.insert(encoded.header().map_err(malformed)?),
+        };
+        let (payload, signature) = encoded.body().map_err(malformed)?;
+        let claims = jws::claims(&payload).map_err(malformed)?;
+        let alg = self.check_header(header)?;
+        let trusted = self.trusted(&claims)?;
         if !trusted.reading.algorithms.contains(&alg) {
             return Err(TokenError::AlgMismatch);
         }
-        trusted.reading.check_type(&jws.header)?;
-        let key = self.key(trusted, alg, &jws.header)?;
-        if !key.verifies(jws.signing_input, &jws.signature) {
+        trusted.reading.check_type(header)?;
+        let key = self.key(trusted, alg, header)?;
+        if !key.verifies(encoded.signing_input, &signature) {
             return Err(TokenError::BadSignature);
         }
-        let principal = self.principal(trusted, jws.claims)?;
+        if let Some(header) = unknown {
+            self.headers.learn(encoded.header, header);
+        }
+        let principal = self.principal(trusted, claims)?;
         principal.check_times(self.times, now)?;
         Ok(principal)
     }
@@ -226,7 +247,7 @@ impl Verifier {
     }
 
     /// The algorithm of a token that may be good for one of the issuers at least.
-    fn check_header(&self, header: &Json) -> Result<SigningAlg, TokenError> {
+    fn check_header(&self, header: &Json<'_>) -> Result<SigningAlg, TokenError> {
         let name = header
             .get("alg")
             .and_then(Json::as_str)
@@ -250,7 +271,7 @@ impl Verifier {
         Ok(alg)
     }
 
-    fn trusted(&self, claims: &Json) -> Result<&Trusted, TokenError> {
+    fn trusted(&self, claims: &Json<'_>) -> Result<&Trusted, TokenError> {
         let issuer = claims::text(claims, "iss")?.ok_or(TokenError::MissingClaim("iss"))?;
         self.issuers
             .iter()
@@ -262,7 +283,7 @@ impl Verifier {
         &'a self,
         trusted: &'a Trusted,
         alg: SigningAlg,
-        header: &Json,
+        header: &Json<'_>,
     ) -> Result<&'a VerificationKey, TokenError> {
         let kid = match header.get("kid") {
             None => None,
@@ -287,7 +308,7 @@ impl Verifier {
     }
 
     /// Reads the claims of a token whose signature is right.
-    fn principal(&self, trusted: &Trusted, claims: Json) -> Result<Principal, TokenError> {
+    fn principal(&self, trusted: &Trusted, claims: Json<'_>) -> Result<Principal, TokenError> {
         let reading = &trusted.reading;
         if !claims::audience_is_one_of(&claims, &reading.audiences)? {
             return Err(TokenError::AudienceMismatch);
@@ -301,7 +322,7 @@ impl Verifier {
     pub(super) fn read(
         &self,
         trusted: &Trusted,
-        mut claims: Json,
+        mut claims: Json<'_>,
         expires_at: UnixSeconds,
     ) -> Result<Principal, TokenError> {
         let reading = &trusted.reading;
@@ -318,7 +339,8 @@ impl Verifier {
         let scopes = self.scopes.set(reading.scopes(&claims)?.into_iter());
         let (not_before, auth_time) = (claims::date(&claims, "nbf")?, claims::date(&claims, "auth_time")?);
         if trusted.is_mapped {
-            let text = |text: &Option<Box<str>>| text.clone().map(Json::String);
+            let text =
+                |text: &Option<Box<str>>| text.clone().map(|text| Json::String(String::from(text).into()));
             let scope = reading.scopes(&claims)?.join(" ");
             claims.put("sub", text(&subject));
             claims.put("client_id", text(&client_id));
@@ -326,7 +348,7 @@ impl Verifier {
             let names = self
                 .scopes
                 .names(&permissions)
-                .map(|name| Json::String(name.into()));
+                .map(|name| Json::String(name.to_owned().into()));
             claims.put("permissions", Some(Json::Array(names.collect())));
         }
         Ok(Principal {
@@ -343,7 +365,7 @@ impl Verifier {
             auth_time,
             binding,
             header: KnownHeader::default(),
-            claims,
+            claims: self.kept.of(claims),
         })
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use http::HeaderName;
 use scopegate::definition::{SigningAlg, TokenDialect};
 use scopegate::policy::{
     ClaimTest, Conditions, Decision, Mode, Permit, Preflight, Reason, RequirementPlan, StepUp,
 };
-use scopegate::snapshot::{ApiPlan, RoutePlan, Snapshot};
+use scopegate::snapshot::{ApiPlan, IdentityHeader, RoutePlan, Snapshot};
+use scopegate::token::Json;
 use serde_json::{Value, json};
 
 use crate::support::api::{LEEWAY, NOW, SCOPES, TestApi, with};
@@ -286,6 +288,48 @@ fn each_condition_refuses_with_its_reason() {
             }
         }
     }
+}
+
+#[test]
+fn only_claims_that_somebody_asks_for_are_kept() {
+    let mut plan = api_plan(api(), &[], vec![route("/x", demanding()), public("/y")]);
+    plan.forward.identity_headers = vec![IdentityHeader {
+        name: HeaderName::from_static("x-client"),
+        claim: "client_id".into(),
+    }];
+    let snapshot = snapshot(vec![plan], Some(api())).unwrap();
+    let authorization = meets(&[("name", Some(json!("Ada"))), ("gty", Some(json!("password")))]);
+    let permit = permit(verdict(
+        &snapshot,
+        "GET",
+        "/x",
+        &[("authorization", &authorization)],
+    ));
+    let principal = permit.principal().unwrap();
+    // `azp` is what `client_id` is called in this token.
+    for (name, expected) in [
+        ("org_id", json!("org_2")),
+        ("amr", json!(["pwd", "mfa"])),
+        ("acr", json!("gold")),
+        ("gty", json!("password")),
+        ("client_id", json!("client")),
+    ] {
+        let expected = expected.to_string();
+        assert_eq!(
+            principal.claim(name),
+            Some(&Json::read(expected.as_bytes()).unwrap()),
+            "{name}"
+        );
+    }
+    for name in ["name", "iss", "aud", "sub", "scope", "auth_time"] {
+        assert_eq!(principal.claim(name), None, "{name}");
+    }
+    assert_eq!(principal.subject(), Some("auth0|user"));
+    assert_eq!(principal.auth_time(), Some(NOW - 900));
+    // Alone, a verifier keeps them all.
+    let token = authorization.strip_prefix("Bearer ").unwrap();
+    let principal = api().verifier().verify(token, NOW).unwrap();
+    assert!(principal.claim("name").is_some() && principal.claim("scope").is_some());
 }
 
 fn in_mode(mut plan: ApiPlan, mode: Mode) -> Snapshot {

@@ -77,10 +77,12 @@ proptest! {
     #[test]
     fn a_path_leads_where_it_says(value in value(), names in few_names()) {
         let path = ClaimPath::of(names.iter().map(String::as_str)).unwrap();
-        let read = Json::read(value.to_string().as_bytes()).unwrap();
+        let text = value.to_string();
+        let read = Json::read(text.as_bytes()).unwrap();
         match (path.find(&read), followed(&value, &names)) {
             (Ok(Some(found)), Ok(Some(expected))) => {
-                prop_assert_eq!(found, &Json::read(expected.to_string().as_bytes()).unwrap());
+                let expected = expected.to_string();
+                prop_assert_eq!(found, &Json::read(expected.as_bytes()).unwrap());
             }
             (Ok(None), Ok(None)) | (Err(TokenError::MalformedAt(_)), Err(())) => {}
             (found, expected) => prop_assert!(false, "{:?} {:?}", found, expected),

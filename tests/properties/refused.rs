@@ -2,7 +2,7 @@
 //!
 //! Each table holds cases of the same kind; `the_tables_are_large` keeps them from shrinking unnoticed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -892,6 +892,33 @@ fn the_tables_are_large() {
         println!("{table}: {count}");
         assert!(count >= at_least, "{table}: {count} cases");
     }
+}
+
+/// A verifier knows the headers of the good tokens that it has met. What it says of any other is what one says that has
+/// met none.
+#[test]
+fn what_came_before_changes_no_verdict() {
+    let mut verifiers = HashMap::new();
+    for case in TABLES.iter().flat_map(|(_, cases, _)| cases()) {
+        let api = case.api;
+        let verifier = verifiers.entry(format!("{api:?}")).or_insert_with(|| {
+            let verifier = api.verifier();
+            for more in [None, Some(json!(1))] {
+                let header = with(api.header(), "more", more);
+                let token = api.sign(&header, &api.claims());
+                assert!(verifier.verify(&token, NOW).is_ok());
+            }
+            verifier
+        });
+        for _ in 0..2 {
+            let reason = match verifier.verify(&case.token, NOW) {
+                Ok(_) => Reason::Ok,
+                Err(error) => Reason::from(&error),
+            };
+            assert_eq!(reason, case.expected, "{}", case.name);
+        }
+    }
+    assert!(verifiers.len() > 1);
 }
 
 /// Keys that have not come, a set without a fitting key, and a token that names no key where several fit.

@@ -11,8 +11,8 @@ use scopegate::policy::{
 };
 use scopegate::snapshot::handoff::KeyMisses;
 use scopegate::snapshot::{
-    ApiPlan, CompileFault, CompileSettings, ForwardPlan, IssuerKeys, Plan, RoutePlan, ServerAddress,
-    Snapshot, UpstreamPlan, compile,
+    ApiPlan, ClaimsOf, CompileFault, CompileSettings, ForwardPlan, IssuerKeys, Plan, RoutePlan,
+    ServerAddress, Snapshot, UpstreamPlan, compile,
 };
 use scopegate::token::{KeySet, Principal, TokenError, UnixSeconds, VerifyToken};
 
@@ -127,6 +127,7 @@ pub(crate) fn snapshot(apis: Vec<ApiPlan>, key: Option<TestApi>) -> Result<Snaps
             generation: 1,
             config_hash: "".into(),
             max_token_bytes: MAX_BYTES,
+            claims: ClaimsOf::Requests,
         },
     )
 }

@@ -24,8 +24,8 @@ use crate::policy::{
 };
 use crate::snapshot::handoff::KeyMisses;
 use crate::snapshot::{
-    ApiPlan, CompileSettings, DefinitionOrigin, EjectionPlan, ForwardPlan, IssuerKeys, Plan, RoutePlan,
-    Snapshot, UpstreamPlan, UpstreamProtocol, WaitingPlan, compile,
+    ApiPlan, ClaimsOf, CompileSettings, DefinitionOrigin, EjectionPlan, ForwardPlan, IssuerKeys, Plan,
+    RoutePlan, Snapshot, UpstreamPlan, UpstreamProtocol, WaitingPlan, compile,
 };
 use crate::token::{
     KeySet, Principal, ProofDesk, ProofSettings, Thumbprint, TokenError, UnixSeconds, VerifyToken,
@@ -156,6 +156,7 @@ impl Compiled {
             generation: tenant.revision(),
             config_hash: "management".into(),
             max_token_bytes: Limits::default().token_bytes,
+            claims: ClaimsOf::Tokens,
         };
         let snapshot =
             compile(&plan(settings, &api.definition)?, &keys, &compile_settings).map_err(|faults| {

@@ -114,7 +114,7 @@ impl<'a> Assertion<'a> {
     /// Returns the last second at which it is accepted.
     fn check_claims(&self, court: &Court<'_>) -> Result<UnixSeconds, Fault> {
         let claims = &self.jws.claims;
-        let is_us = |audience: &Json| {
+        let is_us = |audience: &Json<'_>| {
             audience
                 .as_str()
                 .is_some_and(|audience| is_of(court.issuer, audience))
@@ -195,7 +195,7 @@ fn is_in_use(client: &Client, credential: &Credential, now: UnixSeconds) -> bool
 }
 
 /// 1 to 64 characters.
-fn short_text<'a>(claims: &'a Json, name: &str) -> Option<&'a str> {
+fn short_text<'a>(claims: &'a Json<'a>, name: &str) -> Option<&'a str> {
     let text = claims.get(name)?.as_str()?;
     (1..=LONGEST_NAME).contains(&text.chars().count()).then_some(text)
 }

@@ -28,7 +28,7 @@ use crate::control::read_revocations;
 use crate::gateway::SanitizedHead;
 use crate::policy::{Api, Decision, Denial, Route, RouteTable, decide};
 use crate::snapshot::handoff::KeyMisses;
-use crate::snapshot::{CompileSettings, IssuerKeys, Lists, Snapshot, compile};
+use crate::snapshot::{ClaimsOf, CompileSettings, IssuerKeys, Lists, Snapshot, compile};
 use crate::token::{ClaimPath, KeySet, Reading, RevocationList, Unencrypted, VerifyToken};
 use direct::Direct;
 use exchange::Exchanged;
@@ -141,6 +141,7 @@ fn compiled(settings: &Settings, keys: &HashMap<String, KeySet>) -> Result<Snaps
         generation: 1,
         config_hash: settings.hash.as_str().into(),
         max_token_bytes: settings.limits.token_bytes,
+        claims: ClaimsOf::Tokens,
     };
     compile(&settings.plan, &keys, &compile_settings).map_err(|faults| {
         usage(

@@ -18,7 +18,7 @@ use crate::control::health::{Known, Servers, fill_in};
 use crate::control::jwks::Confirmed;
 use crate::control::{IssuerSettings, KeySource};
 use crate::snapshot::handoff::{KeyMisses, Publisher};
-use crate::snapshot::{CompileFault, CompileSettings, IssuerKeys, Plan, Snapshot, compile};
+use crate::snapshot::{ClaimsOf, CompileFault, CompileSettings, IssuerKeys, Plan, Snapshot, compile};
 use crate::telemetry::{Metrics, Readiness};
 use issuer::Issuer;
 pub(super) use issuer::{KeyReport, KeyReports};
@@ -282,6 +282,7 @@ impl State {
             generation: self.generation().saturating_add(1),
             config_hash: Arc::clone(hash),
             max_token_bytes: self.settings.max_token_bytes,
+            claims: ClaimsOf::Requests,
         };
         let mut snapshot = compile(plan, keys, &settings)?;
         fill_in(&mut snapshot, plan, known);

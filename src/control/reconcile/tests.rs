@@ -11,7 +11,7 @@ use crate::control::{JwksSettings, KeySource};
 use crate::definition::{ApiDefinition, Permission, SigningAlg};
 use crate::policy::{Conditions, Mode, PathPattern, RequirementPlan};
 use crate::snapshot::handoff::{Reader, handoff};
-use crate::snapshot::{ApiPlan, ForwardPlan, RoutePlan, ServerAddress, UpstreamPlan};
+use crate::snapshot::{ApiPlan, ClaimsOf, ForwardPlan, RoutePlan, ServerAddress, UpstreamPlan};
 
 struct Control {
     reconciler: Reconciler,
@@ -25,6 +25,7 @@ fn start() -> Control {
         generation: 0,
         config_hash: "".into(),
         max_token_bytes: 16 << 10,
+        claims: ClaimsOf::Requests,
     };
     let (publisher, reader) = handoff(compile(&Plan::default(), &HashMap::new(), &settings).unwrap());
     let metrics = Metrics::new(&Registry::new(), &["ok"]).unwrap();

@@ -156,7 +156,7 @@ impl DecryptionKey {
         Self::ecdh(curve, key.map_err(|_rejected| KeyFault::Unsupported)?)
     }
 
-    fn from_jwk(jwk: &Json) -> Result<Self, KeyFault> {
+    fn from_jwk(jwk: &Json<'_>) -> Result<Self, KeyFault> {
         let text = |name| jwk.get(name).and_then(Json::as_str);
         let key = match text("kty") {
             Some("RSA") => Self::rsa(&rsa_of(jwk)?)?,
@@ -328,7 +328,7 @@ const X25519_PKCS8: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x6e, 0x04, 0x22, 0x04, 0x20,
 ];
 
-fn rsa_of(jwk: &Json) -> Result<KeyPair, KeyFault> {
+fn rsa_of(jwk: &Json<'_>) -> Result<KeyPair, KeyFault> {
     let n = number(jwk, "n")?;
     let (e, d) = (number(jwk, "e")?, number(jwk, "d")?);
     let components = KeyPairComponents {
@@ -346,7 +346,7 @@ fn rsa_of(jwk: &Json) -> Result<KeyPair, KeyFault> {
     KeyPair::from_components(&components).map_err(|_rejected| KeyFault::Size)
 }
 
-fn number(jwk: &Json, name: &str) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
+fn number(jwk: &Json<'_>, name: &str) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
     let text = jwk
         .get(name)
         .and_then(Json::as_str)

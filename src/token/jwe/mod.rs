@@ -98,7 +98,12 @@ pub struct OpenedToken {
 
 /// Whether a token has the five parts of a JWE rather than the three of a JWS.
 pub(super) fn is_encrypted(token: &str) -> bool {
-    token.bytes().filter(|&byte| byte == b'.').count() == 4
+    // Counted in bytes, and those by the chunk, this takes a fraction of an instruction for each byte.
+    let dots = |chunk: &[u8]| {
+        let add = |dots: u8, byte: &u8| dots.wrapping_add(u8::from(*byte == b'.'));
+        usize::from(chunk.iter().fold(0, add))
+    };
+    token.as_bytes().chunks(128).map(dots).sum::<usize>() == 4
 }
 
 impl SealedToken {
@@ -225,7 +230,7 @@ fn decoded(part: &str) -> Result<Box<[u8]>, TokenError> {
         .map_err(|_position| TokenError::Malformed("a part of it is not base64url"))
 }
 
-fn header(protected: &str) -> Result<Json, TokenError> {
+fn header(protected: &str) -> Result<Json<'static>, TokenError> {
     const NOT_AN_OBJECT: TokenError = TokenError::Malformed("the header is not a JSON object");
     if protected.len() > MAX_HEADER {
         return Err(TokenError::Malformed("its header is too long"));
@@ -234,12 +239,12 @@ fn header(protected: &str) -> Result<Json, TokenError> {
         .decode(protected)
         .map_err(|_position| NOT_AN_OBJECT)?;
     match Json::read(&bytes) {
-        Ok(object @ Json::Object(_)) => Ok(object),
+        Ok(object @ Json::Object(_)) => Ok(object.into_owned()),
         Ok(_) | Err(_) => Err(NOT_AN_OBJECT),
     }
 }
 
-fn algorithms(header: &Json, only: Option<KeyAlg>) -> Result<(KeyAlg, ContentAlg), TokenError> {
+fn algorithms(header: &Json<'_>, only: Option<KeyAlg>) -> Result<(KeyAlg, ContentAlg), TokenError> {
     // RFC 7516 section 4.1.13: no extension is implemented. Nothing is ever decompressed (RFC 8725 section 3.6).
     if header.get("crit").is_some() {
         return Err(TokenError::Malformed("it has critical extensions"));
@@ -263,7 +268,7 @@ fn algorithms(header: &Json, only: Option<KeyAlg>) -> Result<(KeyAlg, ContentAlg
 
 /// `typ` and `cty`, where they are there, must be those of a token in a token (RFC 7519 section 5). What is inside says
 /// itself what it is, and is held to it.
-fn check_types(header: &Json) -> Result<(), TokenError> {
+fn check_types(header: &Json<'_>) -> Result<(), TokenError> {
     let is_one_of = |name, known: &[&str]| match header.get(name) {
         None => true,
         Some(Json::String(text)) => {
@@ -284,7 +289,7 @@ fn check_types(header: &Json) -> Result<(), TokenError> {
 
 /// What ECDH-ES needs of the header (RFC 7518 section 4.6.1, RFC 8037 section 3.2). A point that is not on its curve is
 /// refused here: with it, the answer would say something about the private key.
-fn agreement(header: &Json) -> Result<Agreement, TokenError> {
+fn agreement(header: &Json<'_>) -> Result<Agreement, TokenError> {
     const BAD_EPHEMERAL: TokenError = TokenError::Malformed("its ephemeral key is not a public key");
     let key = header
         .get("epk")
@@ -317,7 +322,7 @@ fn agreement(header: &Json) -> Result<Agreement, TokenError> {
     })
 }
 
-fn party(header: &Json, name: &str) -> Result<Vec<u8>, TokenError> {
+fn party(header: &Json<'_>, name: &str) -> Result<Vec<u8>, TokenError> {
     const BAD_PARTY: TokenError = TokenError::Malformed("its `apu` or `apv` is not base64url");
     match header.get(name) {
         None => Ok(Vec::new()),

@@ -71,3 +71,21 @@ fn vectors() {
     }
     assert_eq!((opened, refused), (76, 204));
 }
+
+#[test]
+fn a_jwe_has_four_dots_wherever_they_are() {
+    for length in [0, 1, 60, 127, 128, 129, 300] {
+        let part = "x".repeat(length);
+        for dots in 0..9 {
+            let token = vec![part.as_str(); dots + 1].join(".");
+            assert_eq!(
+                is_encrypted(&token),
+                dots == 4,
+                "{dots} dots, {length} bytes between"
+            );
+        }
+    }
+    for dots in [128, 256, 260, 516] {
+        assert!(!is_encrypted(&".".repeat(dots)), "{dots}");
+    }
+}
