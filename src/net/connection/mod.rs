@@ -224,7 +224,7 @@ where
     };
     if begun.is_http2 {
         let service = OverHttp2(make_service(None));
-        // In a box: the larger of the two must not be the size of both.
+        // In boxes, both: the larger of the two must not be the size of each.
         return Box::pin(begun.serve_http2(stream, settings, service, &drain)).await;
     }
     let Begun {
@@ -237,9 +237,7 @@ where
     let stream = WatchedStream::new(stream, read_before, Arc::clone(&activity), None);
     let service = WatchedService::new(make_service(interim), Arc::clone(&activity), None);
     let connection = http1::serve(stream, settings.head, service);
-    Drive::new(&activity, settings.patience, &drain, None)
-        .run(connection)
-        .await
+    Box::pin(Drive::new(&activity, settings.patience, &drain, None).run(connection)).await
 }
 
 /// Half as much again as line and fields may have: what is over a limit of ours is refused by `gateway`, which says what
