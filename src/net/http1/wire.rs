@@ -293,8 +293,17 @@ impl Wire {
             self.wait_for_body(cx);
             return Poll::Pending;
         }
-        self.output.rest();
+        self.rest();
         Poll::Ready(self.has_all_come() && self.terms.is_kept && !self.is_leaving)
+    }
+
+    /// Lets go of much room: the connection may be idle for long.
+    fn rest(&mut self) {
+        self.output.rest();
+        self.is_busy = false;
+        if self.input.is_empty() && self.input.capacity() > READ {
+            self.input = BytesMut::new();
+        }
     }
 
     fn wait_for_body(&mut self, cx: &Context<'_>) {
