@@ -444,6 +444,48 @@ fn an_upgraded_connection_goes_on_counting() {
     });
 }
 
+/// Its body is over, and the next request has one of its own.
+#[test]
+fn a_body_that_is_kept_takes_nothing_from_the_next_request() {
+    local(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let (_trigger, watcher) = drain();
+        tokio::task::spawn_local(async move {
+            let settings = ConnectionSettings::new(&Limits::default(), &PATIENCE);
+            let kept = Rc::new(Cell::new(None));
+            let service = |_interim| {
+                service_fn(move |request: Request<ClientBody>| {
+                    let kept = Rc::clone(&kept);
+                    async move {
+                        let mut body = request.into_body();
+                        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+                        if let Some(mut before) = kept.take() {
+                            let before: &mut ClientBody = &mut before;
+                            assert!(before.is_end_stream() && before.frame().await.is_none());
+                        }
+                        let rest = (&mut body).collect().await.unwrap().to_bytes();
+                        kept.set(Some(body));
+                        Ok::<_, Infallible>(Response::new(Full::new([first, rest].concat().into())))
+                    }
+                })
+            };
+            serve_client(stream, Protocol::Http1, &settings, service, watcher).await;
+        });
+        for _ in 0..3 {
+            let head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nhe";
+            client.write_all(head).await.unwrap();
+            sleep(Duration::from_millis(30)).await;
+            client.write_all(b"y!").await.unwrap();
+            let mut answer = [0; 512];
+            let reading = timeout(Duration::from_secs(2), client.read(&mut answer));
+            let count = reading.await.expect("an answer").unwrap();
+            assert!(answer[..count].ends_with(b"hey!"), "{count}");
+        }
+    });
+}
+
 #[test]
 fn an_http2_client_that_ignores_the_goodbye_is_cut() {
     both(async |by| {

@@ -1,6 +1,6 @@
 //! What a service gets of a client besides the head of a request: the body, or all of the connection.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -25,10 +25,13 @@ pub enum ClientBody {
     Http2(Incoming),
 }
 
-/// The body of a request on a connection of HTTP/1.1.
+/// The body of a request on a connection of HTTP/1.1. Whoever still has it when the next request has begun finds that it
+/// has ended, and changes nothing there.
 #[derive(Debug)]
 pub struct Http1Body {
     wire: Rc<RefCell<Wire>>,
+    /// Of the request.
+    number: u64,
     may_switch: bool,
 }
 
@@ -55,14 +58,23 @@ impl Http1Body {
     pub(super) fn of(wire: &Rc<RefCell<Wire>>, may_switch: bool) -> Self {
         Self {
             wire: Rc::clone(wire),
+            number: wire.borrow().number(),
             may_switch,
         }
+    }
+
+    /// The connection, while this is the body of its last request.
+    fn current(&self) -> Option<RefMut<'_, Wire>> {
+        let wire = self.wire.borrow_mut();
+        (wire.number() == self.number).then_some(wire)
     }
 }
 
 impl Drop for Http1Body {
     fn drop(&mut self) {
-        self.wire.borrow_mut().let_go();
+        if let Some(mut wire) = self.current() {
+            wire.let_go();
+        }
     }
 }
 
@@ -92,11 +104,10 @@ impl Body for ClientBody {
     ) -> Poll<Option<Result<Frame<Bytes>, ClientBodyError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Http1(body) => body
-                .wire
-                .borrow_mut()
-                .poll_frame(cx)
-                .map_err(ClientBodyError::Http1),
+            Self::Http1(body) => match body.current() {
+                Some(mut wire) => wire.poll_frame(cx).map_err(ClientBodyError::Http1),
+                None => Poll::Ready(None),
+            },
             Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(ClientBodyError::Http2),
         }
     }
@@ -104,7 +115,7 @@ impl Body for ClientBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Http1(body) => body.wire.borrow().has_all_come(),
+            Self::Http1(body) => body.current().is_none_or(|wire| wire.has_all_come()),
             Self::Http2(body) => body.is_end_stream(),
         }
     }
@@ -112,7 +123,9 @@ impl Body for ClientBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Http1(body) => body.wire.borrow().size_hint(),
+            Self::Http1(body) => body
+                .current()
+                .map_or_else(|| SizeHint::with_exact(0), |wire| wire.size_hint()),
             Self::Http2(body) => body.size_hint(),
         }
     }

@@ -37,6 +37,8 @@ pub(in crate::net) struct Wire {
     searched: usize,
     /// A read has filled what there was room for.
     is_busy: bool,
+    /// Of the request that has begun last.
+    number: u64,
     receiving: Receiving,
     terms: Terms,
     output: Output,
@@ -81,6 +83,7 @@ impl Wire {
             input: BytesMut::new(),
             searched: 0,
             is_busy: false,
+            number: 0,
             receiving: Receiving::Over,
             terms: Terms::default(),
             output: Output::default(),
@@ -126,6 +129,7 @@ impl Wire {
 
     fn begin_request(&mut self, head: &Head) {
         self.searched = 0;
+        self.number += 1;
         self.is_answering = false;
         self.terms = head.terms;
         self.receiving = match head.framing {
@@ -133,6 +137,11 @@ impl Wire {
             Framing::Length(length) => Receiving::Length(length),
             Framing::Chunked => Receiving::Chunked(Chunked::new(self.bounds.bytes)),
         };
+    }
+
+    /// Which request of the connection has begun last.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// Whether all of the body of the request has come.
@@ -163,7 +172,7 @@ impl Wire {
         }
         loop {
             let frame = self.take_frame();
-            if !matches!(frame, Ok(Some(_)) | Ok(None) if !self.has_ended()) {
+            if self.has_ended() {
                 self.wake_waiting();
             }
             match frame? {
@@ -188,8 +197,8 @@ impl Wire {
     fn take_frame(&mut self) -> Result<Option<Frame<Bytes>>, Fault> {
         let input = &mut self.input;
         match &mut self.receiving {
-            Receiving::Over | Receiving::Left => Ok(None),
-            Receiving::Broken => Err(Fault::Incomplete),
+            Receiving::Over => Ok(None),
+            Receiving::Left | Receiving::Broken => Err(Fault::Incomplete),
             Receiving::Length(_) | Receiving::Chunked(_) if input.is_empty() => Ok(None),
             Receiving::Length(left) => {
                 let count = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
@@ -244,7 +253,7 @@ impl Wire {
         encoder
     }
 
-    /// Answers what is no request. Returns whether there is an answer.
+    /// Answers what is no request.
     pub(super) fn refuse(&mut self, status: StatusCode) {
         self.terms = Terms::default();
         let (mut response, ()) = http::Response::new(()).into_parts();
