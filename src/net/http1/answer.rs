@@ -16,7 +16,7 @@ use hyper::ext::ReasonPhrase;
 use super::fields::{announced, closes, number, write_field};
 use super::head::Terms;
 use super::output::Output;
-use crate::clock::unix_now;
+use crate::clock::coarse_unix_now;
 
 /// What is still to be written of the body of a response.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,13 +124,13 @@ impl Encoder {
             Err(frame) => {
                 if let (Self::Chunked(announced, end), Ok(trailers)) = (&mut *self, frame.into_trailers()) {
                     end.write(output);
-                    output.bytes.extend_from_slice(b"0\r\n");
+                    output.bytes().extend_from_slice(b"0\r\n");
                     for (name, value) in &trailers {
                         if announced.contains(name) {
-                            write_field(name.as_str(), value.as_bytes(), &mut output.bytes);
+                            write_field(name.as_str(), value.as_bytes(), output.bytes());
                         }
                     }
-                    output.bytes.extend_from_slice(b"\r\n");
+                    output.bytes().extend_from_slice(b"\r\n");
                     *self = Self::Over;
                 }
                 return Ok(());
@@ -150,7 +150,7 @@ impl Encoder {
             Self::Chunked(..) if data.is_empty() => {}
             Self::Chunked(_, end) => {
                 end.write(output);
-                let _ = write!(output.bytes, "{:x}\r\n", data.len());
+                let _ = write!(output.bytes(), "{:x}\r\n", data.len());
                 output.push(data);
                 *end = LineEnd::Owed;
                 end.write(output);
@@ -174,7 +174,7 @@ impl Encoder {
             Self::Length(_) => return Err(BadLength),
             Self::Chunked(_, end) => {
                 end.write(output);
-                output.bytes.extend_from_slice(b"0\r\n\r\n");
+                output.bytes().extend_from_slice(b"0\r\n\r\n");
             }
         }
         *self = Self::Over;
@@ -186,7 +186,7 @@ impl LineEnd {
     /// Unless a large part stands before it, behind which there is no room.
     fn write(&mut self, output: &mut Output) {
         if *self == Self::Owed && !output.has_part() {
-            output.bytes.extend_from_slice(b"\r\n");
+            output.bytes().extend_from_slice(b"\r\n");
             *self = Self::Written;
         }
     }
@@ -197,7 +197,7 @@ pub(super) fn write_date(bytes: &mut Vec<u8>) {
     thread_local! {
         static DATE_OF: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
     }
-    let now = unix_now();
+    let now = coarse_unix_now();
     DATE_OF.with_borrow_mut(|(second, date)| {
         if *second != now {
             let since = Duration::from_secs(u64::try_from(now).unwrap_or_default());
@@ -385,14 +385,14 @@ mod tests {
             .push(Frame::data(Bytes::from_static(b"0123456789")), &mut output)
             .unwrap();
         encoder.push(Frame::data(Bytes::new()), &mut output).unwrap();
-        assert_eq!(output.bytes, b"a\r\n0123456789\r\n");
+        assert_eq!(*output.bytes(), b"a\r\n0123456789\r\n");
         encoder
             .push(Frame::data(Bytes::from(vec![b'x'; 10_000])), &mut output)
             .unwrap();
-        assert!(output.is_full() && output.bytes.ends_with(b"\r\n2710\r\n"));
+        assert!(output.is_full() && output.bytes().ends_with(b"\r\n2710\r\n"));
         encoder.settle(&mut output);
         assert!(
-            output.bytes.ends_with(b"\r\n2710\r\n"),
+            output.bytes().ends_with(b"\r\n2710\r\n"),
             "behind the part, not before it"
         );
         output = Output::default();
@@ -404,7 +404,7 @@ mod tests {
         encoder
             .push(Frame::trailers(HeaderMap::from_iter(trailers)), &mut output)
             .unwrap();
-        assert_eq!(output.bytes, b"\r\n0\r\nx-sum: 1\r\n\r\n");
+        assert_eq!(*output.bytes(), b"\r\n0\r\nx-sum: 1\r\n\r\n");
         assert_eq!(encoder, Encoder::Over);
     }
 
@@ -421,7 +421,7 @@ mod tests {
         let mut encoder = Encoder::Length(3);
         encoder.push(three(), &mut output).unwrap();
         assert_eq!(
-            (encoder.end(&mut output), output.bytes.as_slice()),
+            (encoder.end(&mut output), output.bytes().as_slice()),
             (Ok(()), &b"abcabc"[..])
         );
     }

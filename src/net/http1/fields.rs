@@ -2,15 +2,24 @@
 //!
 //! Both codecs of HTTP/1.1 read with it, towards clients and towards upstreams.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use http::header::{CONNECTION, TRAILER};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// Room that is used again for each head of a connection.
+/// So many maps are kept: no more are in use between two waits, where no bodies are on their way.
+const MAPS: usize = 16;
+
+thread_local! {
+    static SPARE: RefCell<Room> = RefCell::default();
+}
+
+/// Room that is used again for each head.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     /// Empty: that of a message which has gone becomes that of the next.
-    pub(crate) fields: HeaderMap,
+    fields: Vec<HeaderMap>,
     places: Vec<Place>,
 }
 
@@ -26,6 +35,11 @@ struct Place {
 pub(crate) struct BadField;
 
 impl Room {
+    /// Uses that of this thread; it must not be used by what this calls.
+    pub(crate) fn spare<T>(using: impl FnOnce(&mut Self) -> T) -> T {
+        SPARE.with_borrow_mut(using)
+    }
+
     /// Notes where in the input the fields are: once they are taken off it they can no longer be borrowed from it.
     pub(crate) fn note(&mut self, input: &[u8], fields: &[httparse::Header<'_>]) {
         self.places.clear();
@@ -41,7 +55,7 @@ impl Room {
         head: &Bytes,
         mut look: impl FnMut(&HeaderName, &[u8]) -> Result<(), E>,
     ) -> Result<HeaderMap, E> {
-        let mut fields = std::mem::take(&mut self.fields);
+        let mut fields = self.fields.pop().unwrap_or_default();
         fields.reserve(self.places.len());
         for Place { name, value } in &self.places {
             let name = head.get(name.0..name.1).unwrap_or_default();
@@ -57,7 +71,9 @@ impl Room {
     /// Keeps the room of fields that are of no use any more.
     pub(crate) fn keep(&mut self, mut fields: HeaderMap) {
         fields.clear();
-        self.fields = fields;
+        if self.fields.len() < MAPS {
+            self.fields.push(fields);
+        }
     }
 }
 

@@ -10,7 +10,9 @@ mod body;
 mod chunked;
 mod fields;
 mod head;
+mod input;
 mod output;
+mod spare;
 mod wire;
 
 use std::cell::RefCell;
@@ -34,6 +36,7 @@ pub(crate) use chunked::{BadChunk, Chunked, Part};
 pub(crate) use fields::{BadField, Room, announced, names_option, number, write_field};
 use head::BadHead;
 pub(super) use head::HeadBounds;
+pub(crate) use input::Input;
 pub(crate) use output::Output;
 pub(super) use wire::{ClientStream, Wire};
 

@@ -9,19 +9,35 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, Bytes};
 use tokio::io::AsyncWrite;
 
+use super::spare::Spare;
+
 /// A part of a body that is larger is written from where it is.
 const LARGE: usize = 8 << 10;
+
+thread_local! {
+    static SPARE: Spare<Vec<u8>> = const { Spare::none() };
+}
 
 /// What is to be written: bytes of ours, then a part of a body.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
-    pub(crate) bytes: Vec<u8>,
+    bytes: Vec<u8>,
     /// So many of them are written.
     written: usize,
     part: Bytes,
 }
 
 impl Output {
+    /// The bytes of ours, to be added to while there is no part of a body behind them.
+    pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
+        if self.bytes.capacity() == 0
+            && let Some(spare) = Spare::take(&SPARE)
+        {
+            self.bytes = spare;
+        }
+        &mut self.bytes
+    }
+
     /// Whether there is enough to be written before more is fetched.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() >= LARGE || !self.part.is_empty()
@@ -41,17 +57,10 @@ impl Output {
         self.written == 0
     }
 
-    /// Lets go of much room.
-    pub(crate) fn rest(&mut self) {
-        if self.bytes.capacity() > 2 * LARGE {
-            self.bytes = Vec::new();
-        }
-    }
-
     /// Adds a part of a body; only where it is not full.
     pub(crate) fn push(&mut self, part: Bytes) {
         if part.len() < LARGE {
-            self.bytes.extend_from_slice(&part);
+            self.bytes().extend_from_slice(&part);
         } else {
             self.part = part;
         }
@@ -79,9 +88,17 @@ impl Output {
             let of_bytes = count.min(bytes.len());
             self.written += of_bytes;
             self.part.advance(count - of_bytes);
+            if self.part.is_empty() {
+                // Its room may be read into again.
+                self.part = Bytes::new();
+            }
             if self.written == self.bytes.len() {
-                self.bytes.clear();
                 self.written = 0;
+                let mut bytes = std::mem::take(&mut self.bytes);
+                bytes.clear();
+                if (1..=2 * LARGE).contains(&bytes.capacity()) {
+                    Spare::give(&SPARE, bytes);
+                }
             }
         }
         Pin::new(stream).poll_flush(cx)

@@ -3,26 +3,23 @@
 //! `serve` polls it, and whoever has the body of the request. Nothing here waits by itself.
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use http::response::Parts;
 use http_body::{Frame, SizeHint};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Fault;
 use super::answer::{Encoder, write_head};
 use super::chunked::{Chunked, Part};
 use super::fields::Room;
 use super::head::{self, BadHead, Framing, Head, HeadBounds, Terms, may_have_ended};
+use super::input::Input;
 use super::output::Output;
 use crate::net::watched::WatchedStream;
-
-/// Read at once, at first; and once a read has filled that.
-const READ: usize = 8 << 10;
-const READ_MORE: usize = 64 << 10;
 
 /// A client's stream of any kind.
 pub(in crate::net) trait ClientStream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -32,11 +29,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> ClientStream for T {}
 /// One connection: what has come in, and what is on its way out.
 pub(in crate::net) struct Wire {
     stream: WatchedStream<Box<dyn ClientStream>>,
-    input: BytesMut,
+    input: Input,
     /// So much of the input has no end of a head in it.
     searched: usize,
-    /// A read has filled what there was room for.
-    is_busy: bool,
     /// Of the request that has begun last.
     number: u64,
     receiving: Receiving,
@@ -44,7 +39,6 @@ pub(in crate::net) struct Wire {
     output: Output,
     /// Something of the response to the last request has been put into the output.
     is_answering: bool,
-    room: Room,
     bounds: HeadBounds,
     /// After this response there is none.
     is_leaving: bool,
@@ -80,15 +74,13 @@ impl Wire {
     pub(super) fn new(stream: WatchedStream<Box<dyn ClientStream>>, bounds: HeadBounds) -> Self {
         Self {
             stream,
-            input: BytesMut::new(),
+            input: Input::default(),
             searched: 0,
-            is_busy: false,
             number: 0,
             receiving: Receiving::Over,
             terms: Terms::default(),
             output: Output::default(),
             is_answering: false,
-            room: Room::default(),
             bounds,
             is_leaving: false,
             switch: Switch::No,
@@ -105,7 +97,7 @@ impl Wire {
     pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Head>, Fault>> {
         loop {
             if !self.input.is_empty() && (self.searched == 0 || may_have_ended(&self.input, self.searched)) {
-                if let Some(head) = head::read(&mut self.input, &mut self.room, self.bounds)? {
+                if let Some(head) = Room::spare(|room| head::read(&mut self.input, room, self.bounds))? {
                     self.begin_request(&head);
                     return Poll::Ready(Ok(Some(head)));
                 }
@@ -163,7 +155,7 @@ impl Wire {
         if self.terms.expects_continue && !self.is_answering && !self.has_all_come() {
             self.terms.expects_continue = false;
             self.output
-                .bytes
+                .bytes()
                 .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
         }
         if !self.is_answering && !self.output.is_empty() {
@@ -246,10 +238,10 @@ impl Wire {
         // Whether the client sends the body that it has held back nobody can know: what comes could be the next request.
         let holds_back = self.terms.expects_continue && !self.has_all_come();
         self.terms.is_kept &= !holds_back && !self.is_leaving;
-        let (encoder, is_kept) = write_head(&response, size, self.terms, &mut self.output.bytes);
+        let (encoder, is_kept) = write_head(&response, size, self.terms, self.output.bytes());
         self.terms.is_kept = is_kept;
         self.is_answering = true;
-        self.room.keep(response.headers);
+        Room::spare(|room| room.keep(response.headers));
         encoder
     }
 
@@ -302,17 +294,8 @@ impl Wire {
             self.wait_for_body(cx);
             return Poll::Pending;
         }
-        self.rest();
+        self.input.rest();
         Poll::Ready(self.has_all_come() && self.terms.is_kept && !self.is_leaving)
-    }
-
-    /// Lets go of much room: the connection may be idle for long.
-    fn rest(&mut self) {
-        self.output.rest();
-        self.is_busy = false;
-        if self.input.is_empty() && self.input.capacity() > READ {
-            self.input = BytesMut::new();
-        }
     }
 
     fn wait_for_body(&mut self, cx: &Context<'_>) {
@@ -362,15 +345,7 @@ impl Wire {
 
     /// Reads what there is; nothing at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let wanted = if self.is_busy { READ_MORE } else { READ };
-        if self.input.capacity() - self.input.len() < wanted / 2 {
-            self.input.reserve(wanted);
-        }
-        let space = self.input.capacity() - self.input.len();
-        let read = pin!(self.stream.read_buf(&mut self.input));
-        let count = ready!(read.poll(cx))?;
-        self.is_busy = count == space;
-        Poll::Ready(Ok(count))
+        self.input.poll_read(&mut self.stream, cx)
     }
 }
 

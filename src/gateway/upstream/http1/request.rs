@@ -120,13 +120,13 @@ impl Going {
             Ok(data) => data,
             Err(frame) => {
                 if let (Framing::Chunked(announced), Ok(trailers)) = (&self.framing, frame.into_trailers()) {
-                    output.bytes.extend_from_slice(b"0\r\n");
+                    output.bytes().extend_from_slice(b"0\r\n");
                     for (name, value) in &trailers {
                         if announced.contains(name) {
-                            write_field(name.as_str(), value.as_bytes(), &mut output.bytes);
+                            write_field(name.as_str(), value.as_bytes(), output.bytes());
                         }
                     }
-                    output.bytes.extend_from_slice(b"\r\n");
+                    output.bytes().extend_from_slice(b"\r\n");
                     self.framing = Framing::Length(0);
                 }
                 return Ok(true);
@@ -141,10 +141,10 @@ impl Going {
             Framing::Chunked(_) if data.is_empty() => {}
             Framing::Chunked(_) => {
                 output
-                    .bytes
+                    .bytes()
                     .extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-                output.bytes.extend_from_slice(&data);
-                output.bytes.extend_from_slice(b"\r\n");
+                output.bytes().extend_from_slice(&data);
+                output.bytes().extend_from_slice(b"\r\n");
             }
         }
         Ok(false)
@@ -156,7 +156,7 @@ impl Going {
             // What was announced does not come.
             Framing::Length(_) => Err(Broken::Request),
             Framing::Chunked(_) => {
-                output.bytes.extend_from_slice(b"0\r\n\r\n");
+                output.bytes().extend_from_slice(b"0\r\n\r\n");
                 Ok(())
             }
         }

@@ -2,13 +2,13 @@
 //!
 //! `Connection` polls it; nothing here waits by itself, and nothing is shared with another connection.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Response};
 use http_body::{Frame, SizeHint};
-use tokio::io::{AsyncRead as _, AsyncReadExt as _, ReadBuf};
+use tokio::io::{AsyncRead as _, ReadBuf};
 
 use super::Broken;
 use super::request::{Upload, write_head};
@@ -17,11 +17,8 @@ use crate::gateway::client;
 use crate::gateway::outgoing::Outgoing;
 use crate::gateway::request_body::RequestBody;
 use crate::net::UpstreamStream;
-use crate::net::http1::{BadChunk, Chunked, Output, Part, Room};
+use crate::net::http1::{BadChunk, Chunked, Input, Output, Part, Room};
 
-/// Read at once, at first; and once a read has filled that.
-const READ: usize = 8 << 10;
-const READ_MORE: usize = 64 << 10;
 /// Interim answers to one request that are passed on, the bytes of one, and of all.
 const TOLD: usize = 16;
 const TOLD_BYTES: usize = 16 << 10;
@@ -35,13 +32,10 @@ pub(super) struct Wire {
     stream: UpstreamStream,
     output: Output,
     upload: Upload,
-    input: BytesMut,
+    input: Input,
     download: Download,
-    room: Room,
     /// May be used again after this response.
     is_kept: bool,
-    /// A read has filled what there was room for.
-    is_busy: bool,
     /// Interim answers that have come, and their bytes.
     interim: (usize, usize),
     /// Waits for the response while a task uploads.
@@ -68,11 +62,9 @@ impl Wire {
             stream,
             output: Output::default(),
             upload: Upload::Over,
-            input: BytesMut::new(),
+            input: Input::default(),
             download: Download::Over,
-            room: Room::default(),
             is_kept: true,
-            is_busy: false,
             interim: (0, 0),
             waiting: None,
         }
@@ -80,15 +72,12 @@ impl Wire {
 
     /// The stream, and what has been read from it and is nothing of HTTP/1.1.
     pub(super) fn into_parts(self) -> (UpstreamStream, BytesMut) {
-        (self.stream, self.input)
+        (self.stream, self.input.into_bytes())
     }
 
     /// Lets go of much room.
     pub(super) fn rest(&mut self) {
-        self.output.rest();
-        if self.input.capacity() > READ {
-            self.input = BytesMut::new();
-        }
+        self.input.rest();
     }
 
     /// Whether all of the body has come.
@@ -153,7 +142,7 @@ impl Wire {
         if !self.is_usable() {
             return Err(request);
         }
-        write_head(&request, &mut self.output.bytes);
+        write_head(&request, self.output.bytes());
         let is_of_head = request.head.method == Method::HEAD;
         let cx = &mut Context::from_waker(Waker::noop());
         if matches!(request.body, RequestBody::Empty) {
@@ -164,10 +153,9 @@ impl Wire {
             }
         }
         let (upload, fields) = Upload::of(*request);
-        self.room.keep(fields);
+        Room::spare(|room| room.keep(fields));
         self.upload = upload;
         self.download = Download::Head(is_of_head);
-        self.is_busy = false;
         self.interim = (0, 0);
         Ok(())
     }
@@ -207,7 +195,7 @@ impl Wire {
             let head = if self.input.is_empty() {
                 None
             } else {
-                response::read(&mut self.input, &mut self.room, is_of_head)?
+                Room::spare(|room| response::read(&mut self.input, room, is_of_head))?
             };
             match head {
                 Some(Head::Final(head)) => return Poll::Ready(Ok(self.begin(head))),
@@ -290,15 +278,8 @@ impl Wire {
 
     /// Reads what there is; nothing at the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
-        let wanted = if self.is_busy { READ_MORE } else { READ };
-        if self.input.capacity() - self.input.len() < wanted / 2 {
-            self.input.reserve(wanted);
-        }
-        let space = self.input.capacity() - self.input.len();
-        let read = pin!(self.stream.read_buf(&mut self.input));
-        let count = ready!(read.poll(cx)).map_err(|error| Broken::Io(error.kind()))?;
-        self.is_busy = count == space;
-        Poll::Ready(Ok(count))
+        let read = self.input.poll_read(&mut self.stream, cx);
+        read.map_err(|error| Broken::Io(error.kind()))
     }
 }
 
