@@ -132,6 +132,19 @@ def run_flood(setup, running, upstream, cores, seconds):
     return figures | {"alone": alone["p99"], "ratio": figures["p99"] / alone["p99"]}
 
 
+def serves(setup, workload, running):
+    """Whether a gateway lets the good token of a workload's algorithm through."""
+    connection = http.client.HTTPConnection("127.0.0.1", running.ports["http"], timeout=2)
+    token = setup.facts["tokens"]["good_hs256" if workload.algorithm == "HS256" else "good"]
+    try:
+        connection.request("GET", "/items", headers={"Authorization": f"Bearer {token}"})
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
 def warm(setup, running, token):
     """A few requests on one connection: code and connections that are there before a measurement of a new process."""
     connection = http.client.HTTPConnection("127.0.0.1", running.ports["http"], timeout=10)

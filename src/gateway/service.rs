@@ -239,8 +239,9 @@ impl Worker {
         }
     }
 
-    /// Lets everything go first that is ready. A verification takes as long as the rest of a request: tokens that come
-    /// together are verified first and forwarded then, so that the upstream is woken once for many of them.
+    /// Lets everything go first that is ready, twice. A verification takes as long as the rest of a request: tokens that
+    /// come together are verified first and forwarded then, so that the upstream is woken once for many of them; and so
+    /// are their clients.
     async fn forward_in_turn(
         self: Rc<Self>,
         view: Rc<View>,
@@ -248,7 +249,9 @@ impl Worker {
         job: Job,
     ) -> Response<ResponseBody> {
         tokio::task::yield_now().await;
-        self.forward(view, permit, job).response().await
+        let response = self.forward(view, permit, job).response().await;
+        tokio::task::yield_now().await;
+        response
     }
 
     fn forward(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {
