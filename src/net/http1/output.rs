@@ -104,3 +104,28 @@ impl Output {
         Pin::new(stream).poll_flush(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+    use std::task::Waker;
+
+    /// So that the next read, and the next connection, can use the room.
+    #[test]
+    fn what_is_written_is_let_go() {
+        let mut read = BytesMut::from(&[b'x'; LARGE][..]);
+        let mut output = Output::default();
+        output.bytes().extend_from_slice(b"head ");
+        output.push(read.split().freeze());
+        assert!(output.has_part() && !read.try_reclaim(LARGE));
+        let mut written = Vec::new();
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(output.poll_write(&mut written, cx).is_ready());
+        assert!(written.starts_with(b"head x") && written.len() == 5 + LARGE);
+        assert!(output.is_empty() && output.bytes.capacity() == 0);
+        assert!(read.try_reclaim(LARGE));
+        output.bytes().extend_from_slice(b"next");
+        assert_eq!(output.bytes, b"next");
+    }
+}
