@@ -96,7 +96,8 @@ def workers_table(results):
         "Nothing is pinned; the load and the upstream use the same cores, which bounds the requests per second seen here. "
         "What the gateway would carry with cores of its own follows from its cost: the busiest worker is the first that is "
         "busy all the time, so req/s = 1 / (CPU per request × share of the busiest worker). Contention between workers "
-        "raises the cost, an uneven spread raises the share; both lower the figure."
+        "raises the cost, an uneven spread raises the share; both lower the figure. The share is taken under a calm load, "
+        "where every connection asks as often as the others; the cost under as much load as there can be."
     )
     return f"### workers\n\n{ALONE['workers'].capitalize()}. {method}\n\n{table(head, rows)}"
 

@@ -10,6 +10,7 @@ from loads import LoadFailed, Shot, expect, measured
 from peers import CACHE, stop
 
 DISTINCT, NEW, FLOOD_CONNECTIONS, FLOOD_PAUSE = 10_000, 40_000, 16, 16
+CALM_PAUSE = 4  # Milliseconds; of `workers`.
 MEMORY = 100_000  # Tokens made, and sent by the workload of that name.
 FORGED = 4_000
 
@@ -194,7 +195,9 @@ def workers(setup, peer, upstream, cores, rounds, seconds):
 
     The load and the upstream use the same cores, so the requests per second of two workers are bounded by them.
     What two cores for the gateway alone would carry follows from its own cost: its busiest worker is the first to be
-    busy all the time, and then it answers 1 / (CPU per request x share of that worker) requests a second.
+    busy all the time, and then it answers 1 / (CPU per request x share of that worker) requests a second. The share is
+    that under a calm load, where every connection asks as often as the others: where the load wants all of the cores,
+    the scheduler decides which of its connections ask more often.
     """
     every = os.sched_getaffinity(0)
     for server in upstream.servers:
@@ -206,12 +209,11 @@ def workers(setup, peer, upstream, cores, rounds, seconds):
             for count in (1, 2):
                 running = peer.start(setup, f"{peer.name}-workers", "RS256", count, every)
                 warm(setup, running, "good")
-                before = running.servers[0].threads_cpu()
                 one = shot(setup, kind, running.ports["http"], seconds)
-                figures = expect(
-                    measured(running, upstream, lambda one=one: loads.finish_wrk(loads.start_wrk(one, every, 2), one)),
-                    kind.refused,
-                )
+                load = lambda one: loads.finish_wrk(loads.start_wrk(one, every, 2), one)  # noqa: E731
+                figures = expect(measured(running, upstream, lambda one=one, load=load: load(one)), kind.refused)
+                before = running.servers[0].threads_cpu()
+                expect(load(dataclasses.replace(one, pause=CALM_PAUSE)), kind.refused)
                 spent = [cpu - before.get(thread, 0) for thread, cpu in running.servers[0].threads_cpu().items()]
                 figures["share"] = max(spent) / sum(spent)
                 figures["capacity"] = 1e6 / (figures["cpu"] * figures["share"])
