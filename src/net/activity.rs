@@ -3,7 +3,7 @@
 //! hyper's header timer also runs between requests and is allocated anew for each of them, and nothing in hyper bounds
 //! a silent client, a stalled reader or an idle HTTP/2 connection. So the stream, the service and the response body of
 //! one connection write down here what happens, and `connection` keeps one lazily moved timer on [`Activity::deadline`].
-//! A request on a kept connection costs two readings of a coarse clock and no timer.
+//! A request on a kept connection costs two clock readings and no timer.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::coarse_millis;
 use crate::net::InFlight;
 use crate::net::connection::Patience;
 use crate::net::interim::InterimQueue;
@@ -23,8 +22,6 @@ use crate::net::interim::InterimQueue;
 #[derive(Debug)]
 pub(super) struct Activity {
     created: Instant,
-    /// The same moment by the coarse clock, in milliseconds.
-    created_coarsely: u64,
     phase: AtomicU8,
     /// When the phase began, in milliseconds after `created`.
     since: AtomicU64,
@@ -95,7 +92,6 @@ impl Activity {
         Arc::new(Self {
             share,
             created,
-            created_coarsely: coarse_millis(),
             phase: AtomicU8::new(Phase::FirstByte as u8),
             since: AtomicU64::new(0),
             requests: AtomicU32::new(0),
@@ -189,7 +185,7 @@ impl Activity {
     }
 
     fn now(&self) -> u64 {
-        coarse_millis().saturating_sub(self.created_coarsely)
+        u64::try_from(self.created.elapsed().as_millis()).unwrap_or(NEVER - 1)
     }
 
     pub(super) fn bytes_came(&self) {

@@ -16,7 +16,7 @@ use hyper::ext::ReasonPhrase;
 use super::fields::{announced, closes, number, write_field};
 use super::head::Terms;
 use super::output::Output;
-use crate::clock::coarse_unix_now;
+use crate::clock::unix_now;
 
 /// What is still to be written of the body of a response.
 #[derive(Debug, PartialEq, Eq)]
@@ -197,7 +197,7 @@ pub(super) fn write_date(bytes: &mut Vec<u8>) {
     thread_local! {
         static DATE_OF: RefCell<(i64, String)> = const { RefCell::new((0, String::new())) };
     }
-    let now = coarse_unix_now();
+    let now = unix_now();
     DATE_OF.with_borrow_mut(|(second, date)| {
         if *second != now {
             let since = Duration::from_secs(u64::try_from(now).unwrap_or_default());
