@@ -20,8 +20,10 @@ use tokio::time::Instant;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&parts, sent)) = data.split_first() else { return };
-    let whole = serve(sent, 64 << 10);
-    assert_eq!(serve(sent, usize::from(parts % 32) + 1), whole);
+    // What is wrong with a head that comes in parts is told at its end.
+    let sent = [sent, b"\r\n\r\n"].concat();
+    let whole = serve(&sent, 64 << 10);
+    assert_eq!(serve(&sent, usize::from(parts % 32) + 1), whole);
 });
 
 /// The requests, and what was answered, through a connection that holds so many bytes at a time.
@@ -68,7 +70,7 @@ fn serve(sent: &[u8], at_once: usize) -> (Vec<String>, String) {
 async fn answer(request: Request<ClientBody>, requests: &RefCell<Vec<String>>) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let body = match body.collect().await {
-        Ok(body) => format!("{:?} {:?}", body.trailers(), body.to_bytes()),
+        Ok(body) => format!("{:?} {:?}", body.trailers().cloned(), body.to_bytes()),
         Err(_broken) => "broken".to_owned(),
     };
     let (method, uri, version, headers) = (parts.method, parts.uri, parts.version, parts.headers);

@@ -16,8 +16,8 @@ use super::fields::{BadField, Room, names_option, number, place};
 const MAX_URI: usize = u16::MAX as usize - 1;
 /// The fields of a head for which there is room without an allocation.
 const FIELDS: usize = 100;
-/// What HTTP/2 begins with (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What HTTP/2 begins with (RFC 9113 section 3.4), as far as it is the head of a request.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 
 /// How much a head may have.
 #[derive(Clone, Copy, Debug)]
@@ -95,7 +95,9 @@ pub(super) fn read(
         Ok(httparse::Status::Complete(length)) if length <= bounds.bytes => length,
         Ok(httparse::Status::Partial) if input.len() <= bounds.bytes => return Ok(None),
         Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
-        Err(httparse::Error::Version) if input.starts_with(PREFACE) => return Err(BadHead::Version),
+        Err(httparse::Error::Version) if input.starts_with(PREFACE) || PREFACE.starts_with(input) => {
+            return Err(BadHead::Version);
+        }
         Err(_) => return Err(BadHead::Malformed),
     };
     let method = parsed.method.map(str::as_bytes).unwrap_or_default();
@@ -330,6 +332,8 @@ mod tests {
         );
         for (head, fault) in [
             ("GET / HTTP/2.0\r\n\r\n", BadHead::Malformed),
+            ("PRI * HTTP/2.0", BadHead::Version),
+            ("PRI * HTTP/2.0\r\n\r\n", BadHead::Version),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", BadHead::Version),
             ("G(T / HTTP/1.1\r\n\r\n", BadHead::Malformed),
             ("GET  / HTTP/1.1\r\n\r\n", BadHead::Malformed),
