@@ -118,7 +118,7 @@ impl Worker {
                     return Serving::now(job.reply.document(document, job.record));
                 }
                 if is_token_new {
-                    return Serving::Later(Box::pin(self.forward_in_turn(view, permit, job)));
+                    return self.forward_in_turn(view, permit, job);
                 }
                 self.forward(view, permit, job)
             }
@@ -242,16 +242,13 @@ impl Worker {
     /// Lets everything go first that is ready, twice. A verification takes as long as the rest of a request: tokens that
     /// come together are verified first and forwarded then, so that the upstream is woken once for many of them; and so
     /// are their clients.
-    async fn forward_in_turn(
-        self: Rc<Self>,
-        view: Rc<View>,
-        permit: Permit,
-        job: Job,
-    ) -> Response<ResponseBody> {
-        tokio::task::yield_now().await;
-        let response = self.forward(view, permit, job).response().await;
-        tokio::task::yield_now().await;
-        response
+    fn forward_in_turn(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {
+        Serving::Later(Box::pin(async move {
+            tokio::task::yield_now().await;
+            let response = self.forward(view, permit, job).response().await;
+            tokio::task::yield_now().await;
+            response
+        }))
     }
 
     fn forward(self: Rc<Self>, view: Rc<View>, permit: Permit, job: Job) -> Serving {
