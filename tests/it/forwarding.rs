@@ -747,8 +747,14 @@ fn a_client_that_leaves_takes_its_request_along() {
         // The connection ended with the request: the next one needs another.
         assert_eq!(world.upstream.connections(), n + 1);
     }
-    let lines = world.gateway.folder.log();
-    assert!(lines.iter().any(|line| line["status"] == 499), "{lines:?}");
+    eventually("a line of the access log about the client that left", || {
+        world
+            .gateway
+            .folder
+            .log()
+            .iter()
+            .any(|line| line["status"] == 499)
+    });
     assert_eq!(world.gateway.client().get("/p/a", &[]).status, 200);
     assert_eq!(world.upstream.connections(), 3);
 }
