@@ -187,15 +187,15 @@ impl Connection {
         let scheme = told.and_then(|told| told.scheme).unwrap_or(self.scheme);
         let host = told
             .and_then(|told| told.host.as_ref())
-            .or_else(|| fields.get(HOST))
-            .cloned();
+            .or_else(|| fields.get(HOST));
         if self.fields != ForwardedFields::XForwarded {
-            let host = host.as_ref().and_then(|host| host.to_str().ok());
-            added.push(FORWARDED, self.forwarded_value(path, scheme, host));
+            let host = host.and_then(|host| host.to_str().ok());
+            added.push(&FORWARDED, &self.forwarded_value(path, scheme, host));
         }
         if self.fields != ForwardedFields::Forwarded {
+            let told;
             let addresses = match path {
-                [] => self.address_value.clone(),
+                [] => &self.address_value,
                 path => {
                     let mut text = String::new();
                     for address in path {
@@ -203,14 +203,15 @@ impl Connection {
                         let _ = write!(text, "{address}, ");
                     }
                     let _ = write!(text, "{}", self.address);
-                    value_of(&text)
+                    told = value_of(&text);
+                    &told
                 }
             };
             if let Some(host) = host {
-                added.push(X_FORWARDED_HOST, host);
+                added.push(&X_FORWARDED_HOST, host);
             }
-            added.push(X_FORWARDED_FOR, addresses);
-            added.push(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
+            added.push(&X_FORWARDED_FOR, addresses);
+            added.push_visible(&X_FORWARDED_PROTO, scheme.as_bytes());
         }
     }
 

@@ -146,9 +146,9 @@ pub(super) fn to_upstream(
         fields.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     let mut added = Added::new();
-    added.push(VIA, via);
+    added.push(&VIA, &via);
     source.write(fields, &mut added);
-    added.push(X_REQUEST_ID, request_id.value());
+    added.push_visible(&X_REQUEST_ID, request_id.as_bytes());
     if let Some(principal) = permit.principal() {
         add_identity(&mut added, target, principal);
     }
@@ -219,7 +219,7 @@ fn add_identity(added: &mut Added, target: &Target, principal: &Principal) {
     for header in &target.identity_headers {
         let value = principal.claim(&header.claim).and_then(claim_value);
         if let Some(value) = value {
-            added.push(header.name.clone(), value);
+            added.push(&header.name, &value);
         }
     }
 }

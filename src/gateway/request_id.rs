@@ -41,13 +41,12 @@ impl RequestId {
         }
     }
 
-    /// As the value of a header.
-    pub(super) fn value(&self) -> HeaderValue {
-        let bytes = match self {
-            Self::Own(text) => &text[..],
+    /// As the bytes of the value of a header.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(text) => text,
             Self::Given(text) => text.as_bytes(),
-        };
-        HeaderValue::from_bytes(bytes).unwrap_or(HeaderValue::from_static("0"))
+        }
     }
 }
 

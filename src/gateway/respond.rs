@@ -22,7 +22,7 @@ use super::grpc::{self, Dialect};
 use super::record::Record;
 use super::request_id::RequestId;
 use crate::net::ClientBody;
-use crate::policy::{Challenge, Denial, Reason, RouteTable};
+use crate::policy::{Challenge, Denial, Reason, RouteId, RouteTable};
 
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
@@ -67,6 +67,22 @@ impl Reply {
         fields.insert(CACHE_CONTROL, DOCUMENT_AGE);
         fields.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         response
+    }
+
+    /// Answers a permitted request that got no answer.
+    pub(super) fn fail(
+        &self,
+        reason: Reason,
+        route: RouteId,
+        table: &RouteTable,
+        mut record: Record,
+    ) -> Response<ResponseBody> {
+        record.failed(reason);
+        let denial = Denial {
+            route: Some(route),
+            ..Denial::of(reason)
+        };
+        self.refuse(&denial, table, None, record)
     }
 
     /// Answers a refusal. `retry_after` is in seconds.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, StatusCode};
 use http_body::Body as _;
 use tokio::sync::watch;
 
@@ -32,7 +32,7 @@ use super::vigil::Vigil;
 use super::worker::{View, Worker};
 use crate::clock::unix_now;
 use crate::net::ClientBody;
-use crate::policy::{Decision, Denial, Permit, Reason, RouteId, decide};
+use crate::policy::{Decision, Denial, Permit, Reason, decide};
 use crate::snapshot::handoff::MissAnswer;
 use crate::token::OpenedToken;
 
@@ -267,12 +267,12 @@ impl Worker {
             view.snapshot.target(permit.api()),
             view.servers(&permit),
         ) else {
-            return Serving::now(failed(Reason::Internal, route_id, &view, &reply, record));
+            return Serving::now(reply.fail(Reason::Internal, route_id, table, record));
         };
         let limit = route.max_body.unwrap_or(self.shared.settings.limits.body_bytes);
         if body.size_hint().lower() > limit {
             discard(body, &self.deadlines);
-            return Serving::now(failed(Reason::BodyTooLarge, route_id, &view, &reply, record));
+            return Serving::now(reply.fail(Reason::BodyTooLarge, route_id, table, record));
         }
         let good_until = asks::good_until(table, route, &permit);
         let vigil = Vigil::over(&self.shared.revocations, route, &permit);
@@ -280,21 +280,27 @@ impl Worker {
             Ok(asks) => asks,
             Err(reason) => {
                 discard(body, &self.deadlines);
-                return Serving::now(failed(reason, route_id, &view, &reply, record));
+                return Serving::now(reply.fail(reason, route_id, table, record));
             }
         };
         let Some((chosen, server)) = servers.chosen() else {
             discard(body, &self.deadlines);
-            return Serving::now(failed(Reason::UpstreamUnhealthy, route_id, &view, &reply, record));
+            return Serving::now(reply.fail(Reason::UpstreamUnhealthy, route_id, table, record));
         };
-        let source =
-            source.unwrap_or_else(|| Box::new(Provenance::of(&connection, &parts.headers, || self.random())));
+        let found;
+        let source = match &source {
+            Some(source) => source,
+            None => {
+                found = Provenance::of(&connection, &parts.headers, || self.random());
+                &found
+            }
+        };
         let (taken, added) = headers::to_upstream(
             &mut parts,
             &view.snapshot,
             target,
             &permit,
-            &source,
+            source,
             &reply.request_id,
         );
         if asks.handshake.is_some() {
@@ -336,7 +342,7 @@ impl Worker {
                     let opened =
                         asks.open_tunnel(&self, forwarded, self.stream_idle(&view, route_id), record);
                     opened.unwrap_or_else(|record| {
-                        failed(Reason::UpstreamProtocol, route_id, &view, &reply, record)
+                        reply.fail(Reason::UpstreamProtocol, route_id, &view.snapshot.table, record)
                     })
                 }
                 Ok(Forwarded {
@@ -371,7 +377,7 @@ impl Worker {
                 }
                 Err(Failed { reason, server }) => {
                     record.went_to(&servers, server);
-                    failed(reason, route_id, &view, &reply, record)
+                    reply.fail(reason, route_id, &view.snapshot.table, record)
                 }
             };
             if let Some(taken) = taken {
@@ -380,20 +386,4 @@ impl Worker {
             response
         }))
     }
-}
-
-/// A permitted request that got no answer.
-fn failed(
-    reason: Reason,
-    route: RouteId,
-    view: &View,
-    reply: &Reply,
-    mut record: Record,
-) -> Response<ResponseBody> {
-    record.failed(reason);
-    let denial = Denial {
-        route: Some(route),
-        ..Denial::of(reason)
-    };
-    reply.refuse(&denial, &view.snapshot.table, None, record)
 }

@@ -3,7 +3,7 @@
 //! One that is begun here is marked as sampled: the access log has its id, and an upstream that follows the usual rule
 //! (do as the parent does) would record nothing of it otherwise.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 
 use super::hex;
 use super::outgoing::Added;
@@ -61,10 +61,8 @@ impl Trace {
 
     /// Tells the upstream, where that is not said already.
     pub(super) fn write(&self, added: &mut Added) {
-        if self.is_begun_here
-            && let Ok(parent) = HeaderValue::from_bytes(&self.parent)
-        {
-            added.push(TRACEPARENT, parent);
+        if self.is_begun_here {
+            added.push_visible(&TRACEPARENT, &self.parent);
         }
     }
 }
@@ -91,6 +89,8 @@ const LENGTH: usize = 55;
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";

@@ -58,9 +58,7 @@ pub(super) fn write_head(request: &Outgoing, bytes: &mut Vec<u8>) {
             write_field(name.as_str(), value.as_bytes(), bytes);
         }
     }
-    for (name, value) in added.iter() {
-        write_field(name.as_str(), value.as_bytes(), bytes);
-    }
+    bytes.extend_from_slice(added.lines());
     match body.size_hint().exact() {
         Some(0) if !head.headers.contains_key(CONTENT_LENGTH) => {}
         Some(length) => bytes.extend_from_slice(format!("content-length: {length}\r\n").as_bytes()),
