@@ -128,7 +128,7 @@ def targets(results, checking):
         ratio(f"cached: CPU beside {peer}", cached, results.get("cached", peer), bound)
     fastest, whose = results.best("cached", "p99", rivals)
     ratio(f"cached: p99 beside the best ({whose})", results.get("cached", "scopegate", "p99"), fastest, 1)
-    new, bare = results.get("new", "scopegate"), results.get("cached", "bare")
+    new, bare = results.get("new", "scopegate"), results.get("new", "bare")
     extra = new - bare - verification if new and bare and verification else None
     at_most("new: CPU µs over a bare forward and one verification", extra, 5)
     cheapest, whose = results.best("new", "cpu", rivals)
