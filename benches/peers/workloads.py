@@ -68,7 +68,7 @@ WORKLOADS = {
 }
 # In which rounds. Where a target lies close to what others reach, a part in twenty decides: the clock of a processor that is
 # shared goes up and down by more than that, and only many rounds see through it.
-EVERY = {"cached": 1, "new": 2, "hs256": 2, "anonymous": 2, "forbidden": 2}
+EVERY = {"cached": 1, "new": 2, "hs256": 2, "anonymous": 2, "forbidden": 2, "flood": 3}
 OTHERS_EVERY = 6
 # Asked of scopegate alone, after the rounds.
 ALONE = {
