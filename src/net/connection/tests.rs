@@ -190,6 +190,24 @@ fn a_dribbled_head_is_closed() {
 }
 
 #[test]
+fn a_later_head_that_stops_is_closed() {
+    both(async |by| {
+        let (address, _trigger, mut ended) = serve(by, Protocol::Http1).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream
+            .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
+            .await
+            .unwrap();
+        let _answer = stream.read(&mut [0; 512]).await.unwrap();
+        // The timer has fired for nothing meanwhile, and was set to the end of the pause; now it has to come sooner.
+        sleep(PATIENCE.first_byte + Duration::from_millis(20)).await;
+        stream.write_all(b"GET / HTTP/1.1\r\nHost").await.unwrap();
+        closed_within(&mut stream, 250, 1_500).await;
+        assert!(ended.recv().await.unwrap().contains("Head"));
+    });
+}
+
+#[test]
 fn an_idle_connection_is_closed_later_than_a_silent_one() {
     for protocol in [Protocol::Http1, Protocol::Http1OrHttp2Cleartext] {
         both(async |by| {
