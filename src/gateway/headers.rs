@@ -187,23 +187,26 @@ fn to_origin_form(parts: &mut Parts) {
 
 /// Removes what `Connection` names, and then what `is_gone` says, which is hop-by-hop fields above all.
 ///
-/// Most heads have nothing to remove, so the names are looked at first.
+/// Most heads have one field to remove, `Connection: keep-alive`, or none: those take no heap.
 fn remove(fields: &mut HeaderMap, is_gone: impl Fn(&HeaderName) -> bool) {
-    if !fields.keys().any(&is_gone) {
+    let Some(first) = fields.keys().find(|name| is_gone(name)).cloned() else {
         return;
-    }
+    };
     if fields.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = fields
             .get_all(CONNECTION)
             .iter()
             .filter_map(|value| value.to_str().ok())
             .flat_map(|value| value.split(','))
-            .filter_map(|name| HeaderName::try_from(name.trim()).ok())
+            .map(str::trim)
+            .filter(|option| !names_no_field(option))
+            .filter_map(|option| HeaderName::try_from(option).ok())
             .collect();
         for name in named {
             fields.remove(name);
         }
     }
+    fields.remove(first);
     remove_where(fields, is_gone);
 }
 
@@ -212,6 +215,12 @@ fn remove_where(fields: &mut HeaderMap, is_gone: impl Fn(&HeaderName) -> bool) {
     for name in gone {
         fields.remove(name);
     }
+}
+
+/// The options of `Connection` that stand for themselves (RFC 9112 section 9.3). The field `Keep-Alive` is a hop-by-hop
+/// one, named or not.
+fn names_no_field(option: &str) -> bool {
+    option.eq_ignore_ascii_case("keep-alive") || option.eq_ignore_ascii_case("close")
 }
 
 /// What a client sent in these fields is gone: they are reserved.
