@@ -18,7 +18,7 @@ const READ: usize = 8 << 10;
 const READ_MORE: usize = 64 << 10;
 
 thread_local! {
-    /// Each of `READ` bytes or somewhat more, of which nobody has a part.
+    /// Each of `READ` bytes or somewhat more. Somebody may still have a part of one that was given a moment ago.
     static SPARE: Spare<BytesMut> = const { Spare::none() };
 }
 
@@ -56,12 +56,13 @@ impl Input {
         if space >= wanted || self.bytes.is_empty() && self.bytes.try_reclaim(wanted) || space >= wanted / 2 {
             return;
         }
-        if self.bytes.is_empty()
-            && !self.is_busy
-            && let Some(spare) = Spare::take(&SPARE)
-        {
-            self.bytes = spare;
-            return;
+        if self.bytes.is_empty() && !self.is_busy {
+            while let Some(mut spare) = Spare::take(&SPARE) {
+                if spare.try_reclaim(READ) {
+                    self.bytes = spare;
+                    return;
+                }
+            }
         }
         self.bytes.reserve(wanted);
         self.is_large |= wanted > READ;
@@ -74,12 +75,15 @@ impl Input {
         }
     }
 
-    /// Lets go of much room: the connection may be idle for long.
+    /// Lets go of its room: the connection may be idle for long. Whoever still has a part of it keeps it until then.
     pub(crate) fn rest(&mut self) {
         self.is_busy = false;
-        if self.bytes.is_empty() && self.is_large {
-            // Whoever still has a part of it keeps it until then.
-            *self = Self::default();
+        if !self.bytes.is_empty() {
+            return;
+        }
+        let room = std::mem::take(&mut self.bytes);
+        if !std::mem::take(&mut self.is_large) && room.capacity() > 0 {
+            Spare::give(&SPARE, room);
         }
     }
 
