@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::service::service_fn;
 use scopegate::definition::SigningAlg;
 use scopegate::gateway::{Connection, ForwardedFields, GatewaySettings, Shared, VerifiedTokens, Worker};
 use scopegate::net::{
-    ConnectionSettings, DrainWatcher, Limits, Protocol, Timeouts, TrustedProxies, drain, serve_client,
+    ConnectionSettings, DrainWatcher, Limits, Protocol, Timeouts, TrustedProxies, client_service, drain,
+    serve_client,
 };
 use scopegate::policy::Reason;
 use scopegate::snapshot::Snapshot;
@@ -136,7 +136,7 @@ async fn serve(stream: DuplexStream, worker: Rc<Worker>, watcher: DrainWatcher) 
     );
     let service = |interim| {
         let connection = Rc::new(connection.with_interim_answers(interim));
-        service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request))
+        client_service(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request))
     };
     serve_client(stream, Protocol::Http1, &settings(), service, watcher).await;
 }

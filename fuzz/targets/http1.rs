@@ -12,9 +12,8 @@ use std::time::Duration;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
-use hyper::service::service_fn;
 use libfuzzer_sys::fuzz_target;
-use scopegate::net::{ClientBody, ConnectionSettings, Limits, Protocol, Timeouts, drain, serve_client};
+use scopegate::net::{ClientBody, ConnectionSettings, Limits, Protocol, Timeouts, client_service, drain, serve_client};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
@@ -41,9 +40,9 @@ fn serve(sent: &[u8], at_once: usize) -> (Vec<String>, String) {
         let (_trigger, watcher) = drain();
         let noted = Rc::clone(&requests);
         let service = |_interim| {
-            service_fn(move |request: Request<ClientBody>| {
+            client_service(move |request| {
                 let requests = Rc::clone(&noted);
-                async move { Ok::<_, Infallible>(answer(request, &requests).await) }
+                async move { Ok::<_, Infallible>(answer(request.into(), &requests).await) }
             })
         };
         let (mut reads, mut writes) = tokio::io::split(client);

@@ -8,7 +8,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::service::service_fn;
 use prometheus::{IntCounter, IntCounterVec};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -16,7 +15,8 @@ use tokio::time::Instant;
 use crate::gateway::{CertificateField, Connection, ForwardedFields, Worker};
 use crate::net::{
     ClientSocket, ConnectionEnd, ConnectionSettings, DrainWatcher, HandshakeEnd, InFlight, Protocol,
-    ProxyError, ProxyVersions, TlsListener, TlsPeer, TrustedProxies, read_proxy_header, serve_client,
+    ProxyError, ProxyVersions, TlsListener, TlsPeer, TrustedProxies, client_service, read_proxy_header,
+    serve_client,
 };
 use crate::telemetry::Metrics;
 
@@ -135,7 +135,7 @@ impl Front {
         let connection = connection.with_certificate_field(self.certificate_field);
         let service = |interim| {
             let connection = Rc::new(connection.with_interim_answers(interim));
-            service_fn(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request))
+            client_service(move |request| Rc::clone(&worker).serve(Rc::clone(&connection), request))
         };
         let end = serve_client(stream, protocol, &settings, service, drain).await;
         ended(&self.metrics, peer, &end);

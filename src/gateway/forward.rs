@@ -70,7 +70,7 @@ impl Waits {
 /// out of the future, which is moved about.
 pub(super) fn forward(
     _permit: Permit,
-    request: Box<Outgoing>,
+    request: Outgoing,
     request_progress: Option<Rc<RequestProgress>>,
     (servers, chosen): (Rc<Servers>, ServerId),
     client: Rc<client::Connection>,

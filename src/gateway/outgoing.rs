@@ -13,7 +13,7 @@ use crate::net::http1::write_field;
 /// A permitted request, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    pub(super) head: Parts,
+    pub(super) head: Box<Parts>,
     pub(super) added: Added,
     pub(super) body: RequestBody,
 }
@@ -25,7 +25,7 @@ pub(super) struct Added(Vec<u8>);
 impl Outgoing {
     /// All in one.
     pub(super) fn into_request(self) -> Request<RequestBody> {
-        let mut request = Request::from_parts(self.head, self.body);
+        let mut request = Request::from_parts(*self.head, self.body);
         self.added.merge_into(request.headers_mut());
         request
     }
@@ -35,7 +35,7 @@ impl From<Request<RequestBody>> for Outgoing {
     fn from(request: Request<RequestBody>) -> Self {
         let (head, body) = request.into_parts();
         Self {
-            head,
+            head: Box::new(head),
             added: Added(Vec::new()),
             body,
         }

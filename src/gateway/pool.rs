@@ -292,9 +292,9 @@ impl Lease {
     /// Sends a request of this client, or gives it back where nothing of it was sent.
     pub(super) fn send(
         mut self,
-        request: Box<Outgoing>,
+        request: Outgoing,
         client: Rc<client::Connection>,
-    ) -> Result<Sending, Box<Outgoing>> {
+    ) -> Result<Sending, Outgoing> {
         self.connection.send(request)?;
         Ok(Sending {
             lease: Some(self),

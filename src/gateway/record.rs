@@ -8,7 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{Method, Request, StatusCode, Version};
+use http::request::Parts;
+use http::{Method, StatusCode, Version};
 
 use super::client::Provenance;
 use super::pool::ServerPool;
@@ -60,9 +61,9 @@ struct LogDetails {
 }
 
 impl Record {
-    pub(super) fn start<B>(
+    pub(super) fn start(
         worker: Rc<Worker>,
-        request: &Request<B>,
+        head: &Parts,
         id: &RequestId,
         source: Option<&Provenance>,
     ) -> Self {
@@ -83,8 +84,8 @@ impl Record {
         Self {
             worker,
             started: Instant::now(),
-            method: request.method().clone(),
-            version: request.version(),
+            method: head.method.clone(),
+            version: head.version,
             status: CLIENT_GONE,
             source: Source::Gateway,
             decision: Decision::Deny,

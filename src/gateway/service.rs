@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{Method, Request, StatusCode};
+use http::{Method, StatusCode};
 use http_body::Body as _;
 use tokio::sync::watch;
 
@@ -31,7 +31,8 @@ use super::verified::{CachedVerifier, OpenedVerifier};
 use super::vigil::Vigil;
 use super::worker::{View, Worker};
 use crate::clock::unix_now;
-use crate::net::ClientBody;
+use crate::net::http1::Room;
+use crate::net::{ClientBody, ClientRequest};
 use crate::policy::{Decision, Denial, Permit, Reason, decide};
 use crate::snapshot::handoff::MissAnswer;
 use crate::token::OpenedToken;
@@ -44,7 +45,7 @@ struct Job {
     connection: Rc<Connection>,
     /// There already where the access log tells of it.
     source: Option<Box<Provenance>>,
-    parts: Parts,
+    parts: Box<Parts>,
     body: ClientBody,
     reply: Reply,
     record: Record,
@@ -52,16 +53,16 @@ struct Job {
 
 impl Worker {
     /// Serves one request. Whatever happens, there is a response and a record.
-    pub fn serve(self: Rc<Self>, connection: Rc<Connection>, request: Request<ClientBody>) -> Serving {
-        let given_id = connection.given_id(request.headers());
+    pub fn serve(self: Rc<Self>, connection: Rc<Connection>, request: ClientRequest) -> Serving {
+        let ClientRequest { head: parts, body } = request;
+        let given_id = connection.given_id(&parts.headers);
         let request_id = given_id.unwrap_or_else(|| self.next_id());
         let source = self
             .shared
             .access_log
             .is_on()
-            .then(|| Box::new(Provenance::of(&connection, request.headers(), || self.random())));
-        let record = Record::start(Rc::clone(&self), &request, &request_id, source.as_deref());
-        let (parts, body) = request.into_parts();
+            .then(|| Box::new(Provenance::of(&connection, &parts.headers, || self.random())));
+        let record = Record::start(Rc::clone(&self), &parts, &request_id, source.as_deref());
         let reply = Reply::to(&parts, request_id);
         let job = Job {
             connection,
@@ -125,6 +126,7 @@ impl Worker {
             Decision::Refuse(denial) => {
                 job.record.refused(&view, &denial);
                 discard(job.body, &self.deadlines);
+                Room::spare(|room| room.keep_head(job.parts));
                 let table = &view.snapshot.table;
                 Serving::now(job.reply.refuse(&denial, table, retry_after, job.record))
             }
@@ -313,11 +315,11 @@ impl Worker {
         let pace = Pace::of(pause, &self.shared.settings.limits, reply.dialect);
         let (body, progress) = RequestBody::new(body, limit, pace, &self.deadlines, &view.snapshot);
         record.sent_to(&server.pool, progress.as_ref());
-        let request = Box::new(Outgoing {
+        let request = Outgoing {
             head: parts,
             added,
             body,
-        });
+        };
         let (waits, servers) = (Waits::of(route, target), Rc::clone(servers));
         let pause = route.idle_timeout.unwrap_or(target.idle_timeout);
         let now = Instant::now();

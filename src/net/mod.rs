@@ -29,7 +29,10 @@ pub use connector::{
 };
 pub use drain::{DrainTrigger, DrainWatcher, InFlight, drain};
 pub use fetch::{FetchError, Fetched, Fetcher};
-pub use http1::{ClientBody, ClientBodyError, Fault as Http1Fault, Http1Body, OnUpgrade, Upgraded};
+pub use http1::{
+    ClientBody, ClientBodyError, ClientRequest, ClientService, Fault as Http1Fault, Http1Body, OnUpgrade,
+    Upgraded, client_service,
+};
 pub use interim::InterimAnswers;
 pub use listener::{BoundListener, ClientSocket, accept_from_proxies, accept_loop};
 pub use open_files::{connections_for, raise_open_files};

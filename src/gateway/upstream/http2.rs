@@ -79,7 +79,7 @@ struct LocalExecutor;
 
 /// Sends a request on a connection that has room, or a new one.
 pub(super) async fn send(
-    request: Box<Outgoing>,
+    request: Outgoing,
     server: &Rc<ServerPool>,
     connections: &Http2Connections,
     connect_timeout: Duration,
@@ -93,7 +93,7 @@ pub(super) async fn send(
     for _ in 0..ATTEMPTS {
         let mut stream = match connections.stream(server, connect_timeout).await {
             Ok(stream) => stream,
-            Err(none) => return Err(Unsent::NoConnection(none, Box::new(request.into()))),
+            Err(none) => return Err(Unsent::NoConnection(none, request.into())),
         };
         // What has no body can be said once more; a body has gone into the connection.
         let copy = matches!(request.body(), RequestBody::Empty).then(|| copy_of(&request));

@@ -22,7 +22,7 @@ const SERVERS: usize = 3;
 /// Why a request came to no server.
 pub(super) enum Unsent {
     /// There is no connection; nothing was sent.
-    NoConnection(NoConnection, Box<Outgoing>),
+    NoConnection(NoConnection, Outgoing),
     /// It may have been sent, or cannot be.
     Over(Reason),
 }
@@ -35,7 +35,7 @@ pub(in crate::gateway) struct Sent {
 
 /// Sends a request that no idle connection could take at once, first of all to the server that was chosen for it.
 pub(in crate::gateway) async fn send(
-    mut request: Box<Outgoing>,
+    mut request: Outgoing,
     servers: &Servers,
     chosen: ServerId,
     connect_timeout: Duration,
@@ -89,7 +89,7 @@ pub(in crate::gateway) async fn send(
 
 /// Sends to one server, and waits for a connection where there are too many.
 async fn send_to(
-    mut request: Box<Outgoing>,
+    mut request: Outgoing,
     server: &Rc<ServerPool>,
     servers: &Servers,
     connect_timeout: Duration,
@@ -123,7 +123,7 @@ async fn send_to(
 }
 
 async fn send_http1(
-    mut request: Box<Outgoing>,
+    mut request: Outgoing,
     server: &Rc<ServerPool>,
     connect_timeout: Duration,
     client: &Rc<client::Connection>,

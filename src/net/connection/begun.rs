@@ -20,7 +20,7 @@ use super::{ConnectionEnd, ConnectionSettings, PREFACE, Protocol, SILENCE};
 use crate::net::DrainWatcher;
 use crate::net::activity::{Activity, Overdue, Phase};
 use crate::net::frames::Frames;
-use crate::net::http1::ClientBody;
+use crate::net::http1::ClientRequest;
 use crate::net::streams::{StreamExecutor, Streams};
 use crate::net::watched::{ReadBefore, WatchedStream};
 
@@ -107,13 +107,13 @@ impl Begun {
 #[derive(Debug)]
 pub(super) struct OverHttp2<S>(pub(super) S);
 
-impl<S: Service<Request<ClientBody>>> Service<Request<Incoming>> for OverHttp2<S> {
+impl<S: Service<ClientRequest>> Service<Request<Incoming>> for OverHttp2<S> {
     type Response = S::Response;
     type Error = S::Error;
     type Future = S::Future;
 
     fn call(&self, request: Request<Incoming>) -> S::Future {
-        self.0.call(request.map(ClientBody::from))
+        self.0.call(request.into())
     }
 }
 

@@ -24,7 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::net::activity::{Overdue, Share};
-use crate::net::http1::{self, ClientBody, ClientStream, Fault, HeadBounds};
+use crate::net::http1::{self, ClientRequest, ClientStream, Fault, HeadBounds};
 use crate::net::streams::StreamExecutor;
 use crate::net::watched::WatchedStream;
 use crate::net::{DrainWatcher, InterimAnswers, Limits, Timeouts};
@@ -213,7 +213,7 @@ pub async fn serve_client<T, S, B>(
 ) -> ConnectionEnd
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<ClientBody>, Response = Response<B>, Error = Infallible> + 'static,
+    S: Service<ClientRequest, Response = Response<B>, Error = Infallible> + 'static,
     S::Future: 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Buf;
 use http::header::CONNECTION;
-use http::{HeaderValue, Request, Response, StatusCode, Version};
+use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::service::Service;
 use pin_project_lite::pin_project;
@@ -38,22 +38,21 @@ impl<S> WatchedService<S> {
     }
 }
 
-impl<S, R, B> Service<Request<R>> for WatchedService<S>
+impl<S, R, B> Service<R> for WatchedService<S>
 where
-    S: Service<Request<R>, Response = Response<B>, Error = Infallible>,
+    S: Service<R, Response = Response<B>, Error = Infallible>,
 {
     type Response = Response<WatchedBody<B>>;
     type Error = Infallible;
     type Future = WatchedResponse<S::Future>;
 
-    fn call(&self, request: Request<R>) -> Self::Future {
+    fn call(&self, request: R) -> Self::Future {
         let active = Some(ActiveRequest::begin(&self.activity));
-        let is_http1 = request.version() <= Version::HTTP_11;
         WatchedResponse {
             response: self.service.call(request),
             active,
             slot: self.streams.as_ref().map(Streams::enter),
-            is_http1,
+            is_http1: self.streams.is_none(),
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::net::{DrainTrigger, drain};
+use crate::net::{ClientBody, DrainTrigger, client_service, drain};
 
 /// Short, and each different, so that a test sees which one fired.
 const PATIENCE: Timeouts = Timeouts {
@@ -87,9 +87,9 @@ async fn serve(by: By, protocol: Protocol) -> (SocketAddr, DrainTrigger, Ended) 
                     }
                     By::Us => {
                         let service = |_interim| {
-                            service_fn(move |request| {
+                            client_service(move |request| {
                                 count();
-                                answer(request)
+                                answer(Request::from(request))
                             })
                         };
                         serve_client(stream, protocol, &settings, service, watcher).await
@@ -423,8 +423,8 @@ fn an_upgraded_connection_goes_on_counting() {
         let (stream, _) = listener.accept().await.unwrap();
         let settings = ConnectionSettings::new(&Limits::default(), &PATIENCE);
         let service = |_interim| {
-            service_fn(|request: Request<ClientBody>| async move {
-                let upgrade = request.body().on_upgrade().unwrap();
+            client_service(|request| async move {
+                let upgrade = request.body.on_upgrade().unwrap();
                 tokio::task::spawn_local(async move {
                     let mut tunnel = upgrade.await.unwrap();
                     let mut bytes = [0; 4];
@@ -474,10 +474,10 @@ fn a_body_that_is_kept_takes_nothing_from_the_next_request() {
             let settings = ConnectionSettings::new(&Limits::default(), &PATIENCE);
             let kept = Rc::new(Cell::new(None));
             let service = |_interim| {
-                service_fn(move |request: Request<ClientBody>| {
+                client_service(move |request| {
                     let kept = Rc::clone(&kept);
                     async move {
-                        let mut body = request.into_body();
+                        let mut body = request.body;
                         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
                         if let Some(mut before) = kept.take() {
                             let before: &mut ClientBody = &mut before;

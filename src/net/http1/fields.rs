@@ -6,10 +6,15 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, TRAILER};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
 /// So many maps are kept: no more are in use between two waits, where no bodies are on their way.
 const MAPS: usize = 16;
+/// And so many heads of requests, which may wait for one another.
+const HEADS: usize = 64;
+/// None that has room for more fields.
+const FIELDS: usize = 96;
 
 thread_local! {
     static SPARE: RefCell<Room> = RefCell::default();
@@ -20,6 +25,9 @@ thread_local! {
 pub(crate) struct Room {
     /// Empty: that of a message which has gone becomes that of the next.
     fields: Vec<HeaderMap>,
+    /// Of requests, likewise.
+    #[expect(clippy::vec_box, reason = "they come in boxes, and go on in them")]
+    heads: Vec<Box<Parts>>,
     places: Vec<Place>,
 }
 
@@ -53,9 +61,33 @@ impl Room {
     pub(crate) fn take<E: From<BadField>>(
         &mut self,
         head: &Bytes,
-        mut look: impl FnMut(&HeaderName, &[u8]) -> Result<(), E>,
+        look: impl FnMut(&HeaderName, &[u8]) -> Result<(), E>,
     ) -> Result<HeaderMap, E> {
         let mut fields = self.fields.pop().unwrap_or_default();
+        self.put(head, &mut fields, look)?;
+        Ok(fields)
+    }
+
+    /// The same, into the head of a request that says nothing else yet.
+    pub(super) fn take_head<E: From<BadField>>(
+        &mut self,
+        head: &Bytes,
+        look: impl FnMut(&HeaderName, &[u8]) -> Result<(), E>,
+    ) -> Result<Box<Parts>, E> {
+        let mut parts = self
+            .heads
+            .pop()
+            .unwrap_or_else(|| Box::new(Request::new(()).into_parts().0));
+        self.put(head, &mut parts.headers, look)?;
+        Ok(parts)
+    }
+
+    fn put<E: From<BadField>>(
+        &self,
+        head: &Bytes,
+        fields: &mut HeaderMap,
+        mut look: impl FnMut(&HeaderName, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         fields.reserve(self.places.len());
         for Place { name, value } in &self.places {
             let name = head.get(name.0..name.1).unwrap_or_default();
@@ -65,14 +97,26 @@ impl Room {
             look(&name, value.as_bytes())?;
             fields.append(name, value);
         }
-        Ok(fields)
+        Ok(())
     }
 
     /// Keeps the room of fields that are of no use any more.
     pub(crate) fn keep(&mut self, mut fields: HeaderMap) {
-        fields.clear();
-        if self.fields.len() < MAPS {
+        if self.fields.len() < MAPS && fields.capacity() <= FIELDS {
+            fields.clear();
             self.fields.push(fields);
+        }
+    }
+
+    /// The same for the head of a request.
+    pub(crate) fn keep_head(&mut self, mut head: Box<Parts>) {
+        if self.heads.len() < HEADS && head.headers.capacity() <= FIELDS {
+            head.headers.clear();
+            head.extensions.clear();
+            head.method = Method::GET;
+            head.uri = Uri::default();
+            head.version = Version::HTTP_11;
+            self.heads.push(head);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::mem::MaybeUninit;
 use bytes::BytesMut;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
-use http::{HeaderName, Method, Request, Uri, Version};
+use http::{HeaderName, Method, Uri, Version};
 
 use super::fields::{BadField, Room, names_option, number, place};
 
@@ -30,7 +30,7 @@ pub(in crate::net) struct HeadBounds {
 /// The head of a request.
 #[derive(Debug)]
 pub(super) struct Head {
-    pub(super) parts: Parts,
+    pub(super) parts: Box<Parts>,
     pub(super) framing: Framing,
     pub(super) terms: Terms,
 }
@@ -113,7 +113,7 @@ pub(super) fn read(
     let uri =
         Uri::from_maybe_shared(head.slice(target.0..target.1)).map_err(|_invalid| BadHead::Malformed)?;
     let mut said = Said::default();
-    let fields = room.take(&head, |name, value| said.note(name, value))?;
+    let mut parts = room.take_head(&head, |name, value| said.note(name, value))?;
     let (framing, is_kept) = said.framing(is_http10)?;
     let terms = Terms {
         is_kept,
@@ -123,13 +123,11 @@ pub(super) fn read(
         asks_to_switch: said.asks_to_switch && !is_http10,
         takes_trailers: said.takes_trailers,
     };
-    let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = method;
     parts.uri = uri;
     if is_http10 {
         parts.version = Version::HTTP_10;
     }
-    parts.headers = fields;
     Ok(Some(Head {
         parts,
         framing,

@@ -12,6 +12,7 @@ mod fields;
 mod head;
 mod input;
 mod output;
+mod request;
 mod spare;
 mod wire;
 
@@ -24,7 +25,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body;
 use hyper::service::Service;
 use pin_project_lite::pin_project;
@@ -38,6 +39,7 @@ use head::BadHead;
 pub(super) use head::HeadBounds;
 pub(crate) use input::Input;
 pub(crate) use output::Output;
+pub use request::{ClientRequest, ClientService, client_service};
 pub(super) use wire::{ClientStream, Wire};
 
 /// Why a connection has ended that should not have.
@@ -120,7 +122,7 @@ pub(super) fn serve<S, B>(
     service: S,
 ) -> Served<impl Future<Output = Result<(), Fault>>>
 where
-    S: Service<Request<ClientBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<ClientRequest, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes>,
 {
     let wire = Rc::new(RefCell::new(Wire::new(stream, bounds)));
@@ -141,7 +143,7 @@ impl Drop for Ending {
 
 async fn run<S, B>(wire: Rc<RefCell<Wire>>, service: S) -> Result<(), Fault>
 where
-    S: Service<Request<ClientBody>, Response = Response<B>, Error = Infallible>,
+    S: Service<ClientRequest, Response = Response<B>, Error = Infallible>,
     B: Body<Data = Bytes>,
 {
     let ending = Ending(wire);
@@ -158,9 +160,11 @@ where
         } else {
             ClientBody::Empty
         };
-        let (response, body) = answer(wire, service.call(Request::from_parts(head.parts, body)))
-            .await?
-            .into_parts();
+        let request = ClientRequest {
+            head: head.parts,
+            body,
+        };
+        let (response, body) = answer(wire, service.call(request)).await?.into_parts();
         let is_switch = response.status == StatusCode::SWITCHING_PROTOCOLS;
         let encoder = wire.borrow_mut().begin_answer(response, &body.size_hint());
         send(wire, encoder, body).await?;

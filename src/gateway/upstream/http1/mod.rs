@@ -85,7 +85,7 @@ impl Connection {
     }
 
     /// Sends a request, as much of it as can go at once. Gives it back where nothing of it was sent.
-    pub(in crate::gateway) fn send(&mut self, request: Box<Outgoing>) -> Result<(), Box<Outgoing>> {
+    pub(in crate::gateway) fn send(&mut self, request: Outgoing) -> Result<(), Outgoing> {
         self.wire.borrow_mut().send(request)
     }
 

@@ -7,9 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::HeaderName;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName};
 use http_body::{Body as _, Frame};
 
 use super::Broken;
@@ -68,17 +69,17 @@ pub(super) fn write_head(request: &Outgoing, bytes: &mut Vec<u8>) {
 }
 
 impl Upload {
-    /// The body of a request whose head is in the output; and its fields, which are of no use any more.
-    pub(super) fn of(request: Outgoing) -> (Self, HeaderMap) {
+    /// The body of a request whose head is in the output; and the head, which is of no use any more.
+    pub(super) fn of(request: Outgoing) -> (Self, Box<Parts>) {
         let Outgoing { head, body, .. } = request;
         if matches!(body, RequestBody::Empty) {
-            return (Self::Over, head.headers);
+            return (Self::Over, head);
         }
         let framing = match body.size_hint().exact() {
             Some(length) => Framing::Length(length),
             None => Framing::Chunked(announced(&head.headers)),
         };
-        (Self::Going(Box::new(Going { body, framing })), head.headers)
+        (Self::Going(Box::new(Going { body, framing })), head)
     }
 
     /// Puts what there is of the body into the output. Ready once that is worth writing, or all.

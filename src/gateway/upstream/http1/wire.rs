@@ -138,7 +138,7 @@ impl Wire {
                 .is_pending()
     }
 
-    pub(super) fn send(&mut self, request: Box<Outgoing>) -> Result<(), Box<Outgoing>> {
+    pub(super) fn send(&mut self, request: Outgoing) -> Result<(), Outgoing> {
         if !self.is_usable() {
             return Err(request);
         }
@@ -152,8 +152,8 @@ impl Wire {
                 return Err(request);
             }
         }
-        let (upload, fields) = Upload::of(*request);
-        Room::spare(|room| room.keep(fields));
+        let (upload, head) = Upload::of(request);
+        Room::spare(|room| room.keep_head(head));
         self.upload = upload;
         self.download = Download::Head(is_of_head);
         self.interim = (0, 0);
