@@ -171,9 +171,9 @@ fn compare(options: &Options) {
                 connections: options.connections,
                 duration: Duration::from_secs_f64(options.seconds),
             };
-            let before = child.cpu();
+            let before: Duration = child.cpu_of_threads().values().sum();
             let (count, elapsed) = run_load(&load);
-            let cpu = child.cpu() - before;
+            let cpu = child.cpu_of_threads().values().sum::<Duration>() - before;
             // The first round warms caches, pools and the branch predictor.
             if round > 0 {
                 costs[index].push(cpu.as_secs_f64() * 1e6 / count as f64);

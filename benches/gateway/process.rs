@@ -1,5 +1,6 @@
 //! Processes in a role, and the CPU time that they have used.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -32,14 +33,20 @@ impl Child {
         }
     }
 
-    /// CPU time of all its threads since its start, to the nanosecond: the kernel's scheduler statistics.
-    pub(crate) fn cpu(&self) -> Duration {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("its threads");
-        let nanoseconds = tasks
-            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok())
-            .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok())
-            .sum();
-        Duration::from_nanos(nanoseconds)
+    /// CPU time of each of its threads since its start, by its number, to the nanosecond: the kernel's scheduler
+    /// statistics.
+    pub(crate) fn cpu_of_threads(&self) -> HashMap<String, Duration> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.process.id())).expect("its threads");
+        let cpu = threads.filter_map(|thread| {
+            let thread = thread.ok()?;
+            let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            let nanoseconds = text.split(' ').next()?.parse().ok()?;
+            Some((
+                thread.file_name().into_string().ok()?,
+                Duration::from_nanos(nanoseconds),
+            ))
+        });
+        cpu.collect()
     }
 }
 
