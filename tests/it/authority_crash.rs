@@ -135,31 +135,30 @@ fn a_full_disk_is_a_clear_error_and_reading_goes_on() {
         managed(address, "POST", "/resource-servers", &manager, Some(&body))
     };
     let mut kept = BTreeSet::new();
-    let refused = loop {
-        let identifier = format!("urn:api:{}", kept.len());
-        let answer = create(&identifier);
-        if answer.status != 201 {
-            break answer;
-        }
-        kept.insert(identifier);
-        assert!(kept.len() < 1000, "the disk never fills up");
-    };
-    assert_eq!(refused.status, 503, "{}", refused.text());
-    assert_eq!(refused.json()["message"], "Nothing can be stored at the moment");
-    assert!(!kept.is_empty());
+    // Twice: between the two, SQLite may move its log into the database, which makes some room again.
+    for _ in 0..2 {
+        let refused = loop {
+            let identifier = format!("urn:api:{}", kept.len());
+            let answer = create(&identifier);
+            if answer.status != 201 {
+                break answer;
+            }
+            kept.insert(identifier);
+            assert!(kept.len() < 1000, "the disk never fills up");
+        };
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        assert_eq!(refused.json()["message"], "Nothing can be stored at the moment");
+        assert!(!kept.is_empty());
 
-    // What is there can be read, and tokens are issued.
-    let everything = |token: &str| {
-        let found = identifiers(address, token);
+        // What is there can be read, and tokens are issued.
+        let found = identifiers(address, &token_of());
         assert!(kept.is_subset(&found));
         assert_eq!(
             found.len(),
             kept.len() + 1,
             "nothing of the write that was refused"
         );
-    };
-    everything(&token_of());
-    assert_eq!(create("urn:still-none").status, 503);
+    }
     let log = std::fs::read_to_string(folder.path("stderr")).unwrap();
     assert!(log.contains("the disk of the store is full"), "{log}");
 
